@@ -1,0 +1,151 @@
+"""How much each part of a state has contributed to it.
+
+A whole w is the sum of parts p_k. The proximity of a part is max(|w| - |w - p_k|, 0) in the L1
+norm, its contribution the share of the proximities (Ferrando & Voita, 2024, arXiv 2403.00824;
+Tufanov et al., 2024, arXiv 2404.07004). Departures from their code: value biases are counted once,
+biases are a part of their own, and a whole that no part approaches is flagged, not made uniform.
+"compat" numerics add 1e-6 to every coordinate difference and keep proximities above 1e-5, as
+their code does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lens_core.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+    from lens_core.decomposition import HeadParts
+
+NUMERICS = ("clean", "compat")
+COMPAT_SHIFT = 1e-6
+COMPAT_FLOOR = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """The contributions to one whole at each position; they sum to 1 unless degenerate."""
+
+    parts: Float[Tensor, "position *part"]
+    residual: Float[Tensor, " position"]
+    bias: Float[Tensor, " position"]
+    """0 everywhere when biases are ignored."""
+    degenerate: Bool[Tensor, " position"]
+    """No part is nearer to the whole than zero is; all contributions are 0."""
+
+
+def proximity(
+    whole: Float[Tensor, "*row d_model"],
+    part: Float[Tensor, "*row d_model"],
+    *,
+    order: int = 1,
+    numerics: str = "clean",
+) -> Float[Tensor, "*row"]:
+    """max(|whole| - |whole - part|, 0) of each row, in the L1 or L2 norm."""
+    if numerics not in NUMERICS:
+        raise InputError(f'numerics is "{numerics}"; it can be "clean" or "compat".')
+    whole, part = whole.float(), part.float()
+    if numerics == "clean":
+        near = whole.norm(order, -1) - (whole - part).norm(order, -1)
+        return near.clamp_min(0.0)
+    # The shift applies to both distances: the one from zero, and the one from the part.
+    near = (whole + COMPAT_SHIFT).norm(order, -1) - (whole - part + COMPAT_SHIFT).norm(order, -1)
+    return near.clamp_min(COMPAT_FLOOR)
+
+
+def normalised(
+    near: Float[Tensor, "position *part"],
+    residual: Float[Tensor, " position"],
+    bias: Float[Tensor, " position"],
+) -> Shares:
+    """Proximities as shares of their joint sum; 0 and flagged where that sum is 0."""
+    total = near.flatten(1).sum(1) + residual + bias
+    degenerate = total <= 0
+    divisor = torch.where(degenerate, torch.ones_like(total), total)
+    shape = (-1,) + (1,) * (near.dim() - 1)
+    return Shares(near / divisor.view(shape), residual / divisor, bias / divisor, degenerate)
+
+
+def attention_shares(
+    parts: HeadParts,
+    *,
+    order: int = 1,
+    numerics: str = "clean",
+    bias: str = "part",
+    targets_at_once: int = 8,
+) -> Shares:
+    """Contributions of every (source, head) to the state after attention: [position, source, head].
+
+    Streamed by head and block of targets: no tensor of size position^2 x head x d_model exists.
+    Future sources are skipped in clean numerics; in compat numerics they get the floor.
+    """
+    heads, length, _ = parts.pattern.shape
+    near = torch.zeros(length, length, heads, device=parts.whole.device)
+    last = length if numerics == "compat" else None
+    for head in range(heads):
+        for start in range(0, length, targets_at_once):
+            stop = min(start + targets_at_once, length)
+            seen = last or stop
+            part = parts.part(head, slice(start, stop), seen)
+            whole = parts.whole[start:stop, None]
+            near[start:stop, :seen, head] = proximity(
+                whole, part, order=order, numerics=numerics
+            )
+    if numerics == "clean":
+        near *= torch.ones(length, length, device=near.device).tril()[:, :, None]
+    return _with_rest(parts.whole, near, parts.residual, parts.bias, order, numerics, bias)
+
+
+def mlp_shares(
+    whole: Float[Tensor, "position d_model"],
+    mlp_out: Float[Tensor, "position d_model"],
+    residual: Float[Tensor, "position d_model"],
+    *,
+    order: int = 1,
+    numerics: str = "clean",
+) -> Shares:
+    """Contributions of the MLP (bias included) and of the stream to the block's output."""
+    near = proximity(whole, mlp_out, order=order, numerics=numerics)[:, None]
+    nothing = torch.zeros_like(whole)
+    return _with_rest(whole, near, residual, nothing, order, numerics, "ignore")
+
+
+def neuron_shares(
+    whole: Float[Tensor, " d_model"],
+    neurons: Float[Tensor, "neuron d_model"],
+    residual: Float[Tensor, " d_model"],
+    bias_part: Float[Tensor, " d_model"],
+    *,
+    order: int = 1,
+    numerics: str = "clean",
+    bias: str = "part",
+) -> Shares:
+    """Contributions of single neurons to the block's output at one position: [1, neuron]."""
+    near = proximity(whole, neurons, order=order, numerics=numerics)[None]
+    return _with_rest(
+        whole[None], near, residual[None], bias_part[None], order, numerics, bias
+    )
+
+
+def _with_rest(
+    whole: Tensor,
+    near: Tensor,
+    residual: Tensor,
+    bias_part: Tensor,
+    order: int,
+    numerics: str,
+    bias: str,
+) -> Shares:
+    if bias not in ("part", "ignore"):
+        raise InputError(f'bias is "{bias}"; it can be "part" or "ignore".')
+    near_residual = proximity(whole, residual, order=order, numerics=numerics)
+    near_bias = torch.zeros_like(near_residual)
+    if bias == "part":
+        near_bias = proximity(whole, bias_part, order=order, numerics=numerics)
+    return normalised(near, near_residual, near_bias)

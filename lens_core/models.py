@@ -1,0 +1,195 @@
+"""A loaded model: the network, its tokenizer, what was found in it and what was proved of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lens_core.errors import InputError, NotExactError, PromptError
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lens_core.anatomy import Anatomy
+    from lens_core.readout import Readout
+    from lens_core.self_check import SelfCheck
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model is, in the words of the result header and of the model picker."""
+
+    id: str
+    revision: str | None
+    class_name: str
+    dtype: str
+    quantization: str | None
+    attn_impl: str
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int | None
+    vocab_size: int
+    """Rows of the unembedding, which can exceed the tokenizer's size."""
+    n_parameters: int
+    max_positions: int | None
+    """The longest text the configuration allows, in tokens; None when it sets no limit."""
+    norm: str
+    """Class name of the final norm, or "none"."""
+    topology: str
+    """sequential, parallel, post-norm, mixer, or a mixture joined by "+"."""
+    softcap: float | None
+    logit_scale: float
+    device: str
+    weights_sha256: str
+    tokenizer_sha256: str | None
+
+    def header(self) -> dict[str, Any]:
+        """The `model` part of a result header."""
+        return {
+            "id": self.id,
+            "revision": self.revision,
+            "class": self.class_name,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "attn_impl": self.attn_impl,
+            "n_layers": self.n_layers,
+            "n_heads": self.n_heads,
+            "n_kv_heads": self.n_kv_heads,
+            "d_model": self.d_model,
+            "vocab_size": self.vocab_size,
+            "weights_sha256": self.weights_sha256,
+            "tokenizer_sha256": self.tokenizer_sha256,
+        }
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A causal language model that was examined, with the lock that keeps its runs apart.
+
+    The weights are read-only for everybody; `applied` alone changes them, for one block, and
+    puts them back.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None
+    facts: ModelFacts
+    anatomy: Anatomy
+    readout: Readout
+    self_check: SelfCheck
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Held by whoever runs the model or changes weights: two runs would mix their hooks."""
+    active_edits: tuple[tuple[str, float], ...] = ()
+    """(edit id, strength) of the edits that `applied` holds at this moment."""
+
+    @property
+    def n_layers(self) -> int:
+        """How many decoder blocks the model has."""
+        return self.facts.n_layers
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in: the device of the input embeddings."""
+        return self.model.get_input_embeddings().weight.device
+
+    def require(self, feature: str) -> None:
+        """Refuse a feature that the self-check switched off.
+
+        Raises:
+            NotExactError: with the measured error and its bound.
+        """
+        reason = self.self_check.reason_off(feature)
+        if reason is not None:
+            raise NotExactError(reason)
+
+    def tokenize(
+        self, text: str, *, template: str | None = None, special: str = "default"
+    ) -> Int[Tensor, " position"]:
+        """Token ids of a prompt, on the CPU.
+
+        Args:
+            text: the prompt, exactly as typed.
+            template: None for plain text; "chat" wraps it as one user turn of the tokenizer's own
+                chat template.
+            special: "default" adds what the tokenizer adds (often a start token), "none" nothing,
+                "bos" makes sure that the start token comes first.
+
+        Raises:
+            PromptError: no tokenizer, an empty prompt, or no chat template.
+            InputError: an unknown `template` or `special`.
+        """
+        import torch
+
+        if self.tokenizer is None:
+            raise PromptError(
+                f"{self.facts.id} was wrapped without a tokenizer, so text cannot be read; "
+                "pass token ids, or wrap it again with its tokenizer."
+            )
+        if not isinstance(text, str):
+            raise InputError(f"The prompt must be text; it is a {type(text).__name__}.")
+        if not text:
+            raise PromptError("The prompt is empty (0 characters); type at least one character.")
+        if special not in ("default", "none", "bos"):
+            raise InputError(f'special is "{special}"; it can be "default", "none" or "bos".')
+        ids = self._encode(text, template, special)
+        if not ids:
+            raise PromptError("The prompt has 0 tokens in this tokenizer; type another text.")
+        return torch.tensor(ids, dtype=torch.long)
+
+    def _encode(self, text: str, template: str | None, special: str) -> list[int]:
+        tokenizer = self.tokenizer
+        assert tokenizer is not None
+        if template is not None:
+            text = _chat(tokenizer, text, template)
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        ids = list(tokenizer(text, add_special_tokens=special != "none")["input_ids"])
+        bos = tokenizer.bos_token_id
+        if special == "bos" and bos is not None and ids[:1] != [bos]:
+            ids = [bos, *ids]
+        return ids
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, text: str, template: str) -> str:
+    """The text that the tokenizer's chat template makes of one user turn."""
+    if template != "chat":
+        raise InputError(f'template is "{template}"; it can be None or "chat".')
+    if not tokenizer.chat_template:
+        raise PromptError("This tokenizer has no chat template; use the plain prompt.")
+    turns = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None) -> Tensor:
+    """`ids` as a 1-D long tensor that the model can take.
+
+    Raises:
+        PromptError: no tokens, more than the limit, or an id outside the vocabulary.
+    """
+    import torch
+
+    ids = torch.as_tensor(ids)
+    if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        raise PromptError(
+            f"Token ids must be one row of whole numbers; these have shape {list(ids.shape)} "
+            f"and type {ids.dtype}."
+        )
+    limits = [n for n in (max_tokens, loaded.facts.max_positions) if n is not None]
+    if len(ids) == 0:
+        raise PromptError("The prompt has 0 tokens; the least is 1.")
+    if limits and len(ids) > min(limits):
+        raise PromptError(
+            f"The prompt has {len(ids)} tokens; the limit is {min(limits)}. Shorten the prompt."
+        )
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    outside = ids[(ids < 0) | (ids >= rows)]
+    if len(outside):
+        raise PromptError(
+            f"Token id {int(outside[0])} is outside this model's vocabulary, 0 to {rows - 1}."
+        )
+    return ids.long()
