@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lens_core.anatomy import ValueColumns
+from lens_core.anatomy.behaviour import tolerance
 from lens_core.anatomy.calls import Call, recording
-from lens_core.anatomy.probe import PROBE_TOKENS
+from lens_core.anatomy.probe import PROBE_TOKENS, block_inputs
 from lens_core.trace import inputs_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from lens_core.anatomy import Anatomy
+    from lens_core.anatomy import Anatomy, Probe
 
 NAME = "lens_core"
 
@@ -47,17 +49,6 @@ class LayerAttention:
 
 
 @dataclass(frozen=True, eq=False)
-class ValueColumns:
-    """Where a family that bypasses the registry keeps its values."""
-
-    projection: nn.Module
-    columns: Int[Tensor, " head_x_value"]
-    """For every entry of the output projection's input, the entry of `projection`'s output."""
-    attention: nn.Module
-    """Answers with the pattern when it is asked for."""
-
-
-@dataclass(frozen=True, eq=False)
 class AttentionCapture:
     """All layers of one pass with attention written down."""
 
@@ -67,17 +58,34 @@ class AttentionCapture:
     """Of this very pass; the deviation from the default attention is measured against them."""
 
 
-_seen: ContextVar[dict[nn.Module, tuple[Tensor, Tensor]] | None] = ContextVar("seen", default=None)
+@dataclass(eq=False)
+class _Recorder:
+    """Pattern and values by attention module, in the pass that is under way."""
+
+    seen: dict[nn.Module, tuple[Tensor, Tensor]]
+    multiply: bool = False
+    """Multiply what attention gives by `_multiplier`, to see what happens to it afterwards."""
+
+
+_recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 
 
 def _recording_attention(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The family's own eager attention, with pattern and values kept."""
     out, pattern = _own_eager(module)(module, *args, **kwargs)
-    seen = _seen.get()
+    recorder = _recorder.get()
     value = args[2] if len(args) > 2 else kwargs["value"]
-    if seen is not None:
-        seen[module] = (pattern.detach(), value.detach())
+    if recorder is not None:
+        recorder.seen[module] = (pattern.detach(), value.detach())
+        if recorder.multiply:
+            out = out * _multiplier(out[0, 0].numel(), out).reshape(out.shape[2:])
     return out, pattern
+
+
+def _multiplier(width: int, like: Tensor) -> Float[Tensor, " width"]:
+    """A factor between 0.5 and 1.5 for every entry, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(width, generator=generator).add_(0.5).to(like)
 
 
 def _own_eager(module: nn.Module) -> Any:
@@ -105,23 +113,24 @@ def uses_registry(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def recording_attention(
-    model: PreTrainedModel,
+    model: PreTrainedModel, *, multiply: bool = False
 ) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
     """Attention runs through the family's eager function and is written down, for the block."""
     _register()
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    token = _seen.set(seen)
+    recorder = _Recorder({}, multiply)
+    token = _recorder.set(recorder)
     try:
         with _attention_set_to(model, NAME):
-            yield seen
+            yield recorder.seen
     finally:
-        _seen.reset(token)
+        _recorder.reset(token)
 
 
 @contextmanager
 def _attention_set_to(model: PreTrainedModel, name: str) -> Iterator[None]:
     """Every configuration of the model names another attention function, for the block."""
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    found = (getattr(module, "config", None) for module in model.modules())
+    configs = {id(c): c for c in found if hasattr(c, "_attn_implementation_internal")}
     before = [(config, config._attn_implementation) for config in configs.values()]
     try:
         for config, _ in before:
@@ -137,13 +146,28 @@ def capture_attention(
     model: PreTrainedModel,
     anatomy: Anatomy,
     ids: Int[Tensor, " position"],
-    sources: tuple[ValueColumns | None, ...] = (),
 ) -> AttentionCapture:
-    """Run once with attention written down; the caller holds the model's lock.
+    """Run once with attention written down; the caller holds the model's lock."""
+    device = model.get_input_embeddings().weight.device
+    with _projection_inputs(anatomy, len(ids)) as mixed:
+        if uses_registry(model):
+            with recording_attention(model) as seen, torch.inference_mode():
+                logits = model(input_ids=ids[None].to(device), use_cache=False).logits[0]
+            found = _by_layer(anatomy, seen)
+        else:
+            logits, found = _ask(model, ids.to(device), anatomy.values)
+    bound = tolerance(model.dtype)
+    layers = tuple(
+        _layer_attention(*found[layer], mixed[layer], bound) if layer in found else None
+        for layer in range(len(anatomy.layers))
+    )
+    return AttentionCapture(layers, logits.to(torch.float32, copy=True))
 
-    `sources` is needed for families outside the registry, see `value_columns`.
-    """
-    projections = {
+
+@contextmanager
+def _projection_inputs(anatomy: Anatomy, length: int) -> Iterator[dict[int, Tensor]]:
+    """What each layer's output projection reads, by layer, [position, head x value]."""
+    layers = {
         parts.attn_proj: layer
         for layer, parts in enumerate(anatomy.layers)
         if parts.attn_proj is not None
@@ -151,21 +175,35 @@ def capture_attention(
     mixed: dict[int, Tensor] = {}
 
     def keep(module: nn.Module, state: Tensor) -> None:
-        mixed[projections[module]] = state.detach().reshape(len(ids), -1).float().clone()
+        mixed[layers[module]] = state.detach().reshape(length, -1).float().clone()
 
+    with inputs_of(list(layers), keep):
+        yield mixed
+
+
+@torch.no_grad()
+def gate_rel_err(probe: Probe, anatomy: Anatomy) -> float:
+    """How far what lies between attention and its output projection is from a factor.
+
+    Attention's answer is multiplied by known factors while every block reads its own input of
+    the probe; behind a gate exactly these factors must be found again.
+    """
+    model, length = probe.model, len(probe.ids)
+    states = [(block.block, block.resid_pre) for block in probe.blocks]
     device = model.get_input_embeddings().weight.device
-    with inputs_of(list(projections), keep):
-        if uses_registry(model):
-            with recording_attention(model) as seen, torch.inference_mode():
-                logits = model(input_ids=ids[None].to(device), use_cache=False).logits[0]
-            found = _by_layer(anatomy, seen)
-        else:
-            logits, found = _ask(model, ids.to(device), sources)
-    layers = tuple(
-        _layer_attention(*found[layer], mixed[layer]) if layer in found else None
-        for layer in range(len(anatomy.layers))
-    )
-    return AttentionCapture(layers, logits.to(torch.float32, copy=True))
+    found: list[dict[int, Tensor]] = []
+    for multiply in (False, True):
+        with _projection_inputs(anatomy, length) as mixed, block_inputs(states):
+            with recording_attention(model, multiply=multiply), torch.inference_mode():
+                model(input_ids=probe.ids[None].to(device), use_cache=False)
+        found.append(mixed)
+    plain, multiplied = found
+    with_attention = [layer for layer in plain if not torch.equal(plain[layer], multiplied[layer])]
+    errors = [0.0]
+    for layer in with_attention:
+        wanted = plain[layer] * _multiplier(plain[layer].shape[-1], plain[layer])
+        errors.append(float((multiplied[layer] - wanted).abs().max() / wanted.abs().max()))
+    return max(errors)
 
 
 def _by_layer(
@@ -182,13 +220,15 @@ def _by_layer(
     }
 
 
-def _layer_attention(pattern: Tensor, values: Tensor, mixed: Tensor) -> LayerAttention:
+def _layer_attention(
+    pattern: Tensor, values: Tensor, mixed: Tensor, bound: float
+) -> LayerAttention:
     heads, groups = pattern.shape[0], values.shape[0]
     ungated = torch.einsum(
         "hqk,hkv->qhv", pattern, values.repeat_interleave(heads // groups, dim=0)
     ).reshape(mixed.shape)
     gate = None
-    if (ungated - mixed).abs().max() > 1e-2 * mixed.abs().max():
+    if (ungated - mixed).abs().max() > 3 * bound * mixed.abs().max():
         gate = torch.where(ungated != 0, mixed / ungated, 0.0)
     return LayerAttention(pattern, values, mixed, gate)
 

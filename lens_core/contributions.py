@@ -94,9 +94,7 @@ def attention_shares(
             seen = last or stop
             part = parts.part(head, slice(start, stop), seen)
             whole = parts.whole[start:stop, None]
-            near[start:stop, :seen, head] = proximity(
-                whole, part, order=order, numerics=numerics
-            )
+            near[start:stop, :seen, head] = proximity(whole, part, order=order, numerics=numerics)
     if numerics == "clean":
         near *= torch.ones(length, length, device=near.device).tril()[:, :, None]
     return _with_rest(parts.whole, near, parts.residual, parts.bias, order, numerics, bias)
@@ -128,9 +126,7 @@ def neuron_shares(
 ) -> Shares:
     """Contributions of single neurons to the block's output at one position: [1, neuron]."""
     near = proximity(whole, neurons, order=order, numerics=numerics)[None]
-    return _with_rest(
-        whole[None], near, residual[None], bias_part[None], order, numerics, bias
-    )
+    return _with_rest(whole[None], near, residual[None], bias_part[None], order, numerics, bias)
 
 
 def _with_rest(

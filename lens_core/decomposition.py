@@ -42,7 +42,9 @@ class FrozenAdd:
             factor = factor if scale is None else factor * scale
         return factor.expand(like.shape[0], 1)
 
-    def __call__(self, rows: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+    def __call__(
+        self, rows: Float[Tensor, "position d_model"]
+    ) -> Float[Tensor, "position d_model"]:
         """What is added for one projected row a position."""
         return self.fixed(rows) * self.factor(rows)
 

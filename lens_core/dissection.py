@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lens_core.anatomy.calls import Call, Recording, recording
-from lens_core.attention_capture import (
-    AttentionCapture,
-    LayerAttention,
-    ValueColumns,
-    capture_attention,
-)
+from lens_core.attention_capture import AttentionCapture, LayerAttention, capture_attention
 from lens_core.decomposition import FrozenAdd, HeadParts, NeuronParts
 from lens_core.experts import expert_neurons
 from lens_core.trace import SITES, Trace, capture_streams
@@ -174,13 +169,12 @@ def dissect(
     model: PreTrainedModel,
     anatomy: Anatomy,
     ids: Int[Tensor, " position"],
-    sources: tuple[ValueColumns | None, ...] = (),
 ) -> Dissection:
     """Run once with attention recorded and every part kept; the caller holds the lock."""
     found: list[AttentionCapture] = []
 
     def run() -> Tensor:
-        found.append(capture_attention(model, anatomy, ids, sources))
+        found.append(capture_attention(model, anatomy, ids))
         return found[0].logits
 
     with recording(_watched(anatomy)) as calls:

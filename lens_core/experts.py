@@ -144,9 +144,7 @@ def _routing(
 def _biases(module: nn.Module, chosen: list[int], shape: torch.Size) -> Float[Tensor, "slot d"]:
     """The output bias of each chosen expert; zeros where the family has none."""
     experts = next(p.shape[0] for p in module.parameters(recurse=False) if p.dim() == 3)
-    found = [
-        p for p in module.parameters(recurse=False) if tuple(p.shape) == (experts, shape[-1])
-    ]
+    found = [p for p in module.parameters(recurse=False) if tuple(p.shape) == (experts, shape[-1])]
     if not found:
         return torch.zeros(shape[0], shape[-1], device=next(module.parameters()).device)
     return found[-1][chosen].float()

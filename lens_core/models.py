@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lens_core import records
 from lens_core.errors import InputError, NotExactError, PromptError
 
 if TYPE_CHECKING:
@@ -107,6 +109,29 @@ class LoadedModel:
         reason = self.self_check.reason_off(feature)
         if reason is not None:
             raise NotExactError(reason)
+
+    def header(
+        self,
+        kind: str,
+        *,
+        seed: int | None = None,
+        timing: Mapping[str, float] | None = None,
+        warnings: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """The header of a result of this model, with the edits that are applied right now."""
+        edit = None
+        if self.active_edits:
+            stack = [{"id": name, "strength": strength} for name, strength in self.active_edits]
+            edit = {**stack[-1], "stack": stack}
+        return records.header(
+            kind,
+            model=self.facts.header(),
+            self_check=self.self_check.to_json(),
+            edit=edit,
+            seed=seed,
+            timing=timing,
+            warnings=[*self.self_check.warnings, *warnings],
+        )
 
     def tokenize(
         self, text: str, *, template: str | None = None, special: str = "default"

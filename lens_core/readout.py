@@ -113,29 +113,41 @@ class Readout:
         """All logits of a few states, in float32, as the model itself would give them."""
         return self.block_logits(self.hidden(states, norm=norm), slice(0, self.d_vocab))
 
-    def token_logits(
-        self,
-        states: Float[Tensor, "row d_model"],
-        tokens: Int[Tensor, "row n"],
-        *,
-        norm: bool = True,
+    def hidden_token_logits(
+        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
-        """The logits of some tokens, other ones for every state."""
-        hidden = self.hidden(states, norm=norm)
+        """The logits of some tokens, other ones for every row of `hidden`, in float32."""
+        logits = self.raw_token_logits(hidden, tokens)
+        return logits if self.softcap is None else self._capped(logits)
+
+    def raw_token_logits(
+        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
+    ) -> Float[Tensor, "row n"]:
+        """The same before a softcap."""
         weight: Tensor = self.head.weight  # type: ignore[assignment]
         bias: Tensor | None = getattr(self.head, "bias", None)
         out = torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float())
         if bias is not None:
             out = out + bias[tokens].float()
-        return self.finish(out)
+        # Rounded as the head rounds, so that a token has one logit everywhere.
+        return out.to(weight.dtype).float() * self.scale
+
+    def part_token_logits(
+        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
+    ) -> Float[Tensor, "row n"]:
+        """What parts add to the logits of some tokens: no bias, no softcap, in float32."""
+        weight: Tensor = self.head.weight  # type: ignore[assignment]
+        return torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float()) * self.scale
 
     def finish(self, logits: Float[Tensor, "row token"]) -> Float[Tensor, "row token"]:
         """Apply the logit multiplier and the softcap, in place."""
         if self.scale != 1.0:
             logits = logits.mul_(self.scale)
-        if self.softcap is not None:
-            logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
-        return logits
+        return logits if self.softcap is None else self._capped(logits)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        assert self.softcap is not None
+        return logits.div_(self.softcap).tanh_().mul_(self.softcap)
 
     def constant(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """What the final norm's bias and the head's bias add to each token's logit."""
@@ -251,9 +263,7 @@ def _linear_steps(calls: Sequence[Call]) -> tuple[Tensor, ...] | None:
     return tuple(matrices)
 
 
-def _finish(
-    raw: Tensor, logits: Tensor, numbers: Sequence[float]
-) -> tuple[float, float | None]:
+def _finish(raw: Tensor, logits: Tensor, numbers: Sequence[float]) -> tuple[float, float | None]:
     """The multiplier and softcap between the head's output and the model's logits."""
     bound = 1e-4 * float(logits.abs().max())
     if (raw - logits).abs().max() <= bound:

@@ -7,12 +7,15 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from dataclasses import fields
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 __version__ = "0.1.0"
+
+T = TypeVar("T")
 
 
 def software() -> dict[str, str]:
@@ -81,9 +84,30 @@ def _plain_array(array: np.ndarray) -> Any:
     return array.tolist()
 
 
-def array(values: Any, dtype: Any = np.float32) -> np.ndarray:
-    """The inverse of `plain` for one array: None becomes NaN in float arrays."""
-    return np.array(values, dtype=dtype)
+def fields_to_json(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain values; a field that is None is left out."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {name: plain(value) for name, value in values.items() if value is not None}
+
+
+def fields_from_json(kind: type[T], record: Mapping[str, Any]) -> T:
+    """The dataclass `kind` from `fields_to_json`; lists become arrays, unknown keys are ignored."""
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(
+        **{
+            name: to_array(value) if isinstance(value, list) else value
+            for name, value in record.items()
+            if name in known
+        }
+    )
+
+
+def to_array(values: list[Any]) -> np.ndarray:
+    """Nested lists as an array: whole numbers int64, others float32, None as NaN."""
+    found = np.array(values)
+    if found.dtype.kind in "iub":
+        return found.astype(np.int64) if found.dtype.kind != "b" else found
+    return found.astype(np.float32)
 
 
 def dumps(record: Mapping[str, Any], *, indent: int | None = None) -> str:

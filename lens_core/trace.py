@@ -134,9 +134,7 @@ def capture_streams(
     device = model.get_input_embeddings().weight.device
     sizes = (len(anatomy.layers), len(ids), anatomy.d_model)
     stream = torch.zeros(sizes[0] + 1, *sizes[1:], device=device)
-    mid, attn, mlp = (
-        torch.zeros(sizes, device=device) if inner else None for _ in range(3)
-    )
+    mid, attn, mlp = (torch.zeros(sizes, device=device) if inner else None for _ in range(3))
     with ExitStack() as hooks:
         for layer, parts in enumerate(anatomy.layers):
             if layer == 0:

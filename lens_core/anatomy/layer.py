@@ -217,7 +217,9 @@ def _explains_two(
     scale_1, scale_2 = (_snapped(value, seen) for value in measured)
     if min(abs(scale_1), abs(scale_2)) < 1e-3:
         return None
-    return (scale_1, scale_2) if seen.equal(base + scale_1 * first + scale_2 * second, total) else None
+    return (
+        (scale_1, scale_2) if seen.equal(base + scale_1 * first + scale_2 * second, total) else None
+    )
 
 
 def _snapped(measured: float, seen: Seen) -> float:

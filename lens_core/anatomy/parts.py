@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from jaxtyping import Int
+    from torch import Tensor, nn
 
     from lens_core.anatomy.behaviour import NormFacts
 
@@ -72,11 +73,24 @@ class LayerParts:
 
 
 @dataclass(frozen=True, eq=False)
+class ValueColumns:
+    """Where a family that keeps its own attention code has its values and its pattern."""
+
+    projection: nn.Module
+    columns: Int[Tensor, " head_x_value"]
+    """For every entry of the output projection's input, the entry of `projection`'s output."""
+    attention: nn.Module
+    """Answers with the pattern when it is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
 class Anatomy:
     """Where a model keeps its parts."""
 
     layers: tuple[LayerParts, ...]
     d_model: int
+    values: tuple[ValueColumns | None, ...] = ()
+    """One a layer for families outside transformers' attention registry; empty for the others."""
 
     @property
     def topology(self) -> str:

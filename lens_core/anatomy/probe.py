@@ -7,7 +7,8 @@ linear map that reads such a value is the output projection of the attention (or
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,11 @@ def probe_ids(model: PreTrainedModel) -> Int[Tensor, " position"]:
     """A few different token ids, spread over the vocabulary, always the same for a model."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
-    return torch.randperm(max(vocabulary - 3, PROBE_TOKENS), generator=generator)[
-        :PROBE_TOKENS
-    ].add(min(3, max(vocabulary - PROBE_TOKENS, 0))).clamp_max(vocabulary - 1)
+    return (
+        torch.randperm(max(vocabulary - 3, PROBE_TOKENS), generator=generator)[:PROBE_TOKENS]
+        .add(min(3, max(vocabulary - PROBE_TOKENS, 0)))
+        .clamp_max(vocabulary - 1)
+    )
 
 
 def run_probe(model: PreTrainedModel) -> Probe:
@@ -116,27 +119,36 @@ def _block_probe(record: Recording, call: Call) -> BlockProbe:
 def _mark_mixed(model: PreTrainedModel, ids: Tensor, probes: list[BlockProbe]) -> None:
     """The second pass: change position 0 of every block's input, see where it is felt later."""
     modules = [module for probe in probes for module in probe.block.modules()]
-
-    def change(probe: BlockProbe) -> Any:
-        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            state = probe.resid_pre.clone()
-            # Rolled along its width, so the size stays that of a real state.
-            state.select(-2, 0).copy_(probe.resid_pre.select(-2, 0).roll(1, -1))
-            return _with_first_state(args, kwargs, state)
-
-        return hook
-
-    with ExitStack() as hooks, torch.no_grad():
-        for probe in probes:
-            handle = probe.block.register_forward_pre_hook(change(probe), with_kwargs=True)
-            hooks.callback(handle.remove)
-        record = hooks.enter_context(recording(modules))
+    inputs = []
+    for probe in probes:
+        state = probe.resid_pre.clone()
+        # Rolled along its width, so the size stays that of a real state.
+        state.select(-2, 0).copy_(probe.resid_pre.select(-2, 0).roll(1, -1))
+        inputs.append((probe.block, state))
+    with block_inputs(inputs), recording(modules) as record, torch.no_grad():
         model(input_ids=ids[None], use_cache=False)
     for probe in probes:
         again = record.inside(probe.block)
         for before, after in zip(probe.calls, again, strict=False):
             if before.module is after.module and _later_positions_differ(before, after):
                 probe.mixed.add(before.order)
+
+
+@contextmanager
+def block_inputs(states: Sequence[tuple[nn.Module, Tensor]]) -> Iterator[None]:
+    """Every block reads the given state instead of what the block before it gave."""
+
+    def reading(state: Tensor) -> Any:
+        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return _with_first_state(args, kwargs, state)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for block, state in states:
+            handle = block.register_forward_pre_hook(reading(state), with_kwargs=True)
+            hooks.callback(handle.remove)
+        yield
 
 
 def _with_first_state(args: tuple[Any, ...], kwargs: dict[str, Any], state: Tensor) -> Any:

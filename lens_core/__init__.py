@@ -1,0 +1,38 @@
+"""The science of LM Lens: read, take apart and edit any causal language model.
+
+Importing this package loads no torch: every name is looked up when it is first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "EditError": "errors",
+    "InputError": "errors",
+    "LensError": "errors",
+    "ModelError": "errors",
+    "NotExactError": "errors",
+    "PromptError": "errors",
+    "SettingsError": "errors",
+    "LoadedModel": "models",
+    "load_model": "loading",
+    "wrap_model": "loading",
+    "ModelPool": "pool",
+    "capture": "trace",
+    "WeightEdit": "edits",
+    "applied": "edits",
+    "LogitLens": "lens",
+    "logit_lens": "lens",
+}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lens_core' has no attribute {name!r}")
+    return getattr(import_module(f"lens_core.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

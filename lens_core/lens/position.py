@@ -1,0 +1,151 @@
+"""One position through all layers: candidates followed, and the layers that matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lens_core.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from lens_core.models import LoadedModel
+    from lens_core.trace import Trace
+
+CRITERIA = {"prob": 0.03, "kl_drop": 0.1, "js": 0.1, "top1_change": 0.0, "target_enters_topk": 0.0}
+"""The criteria for important layers, each with its default threshold (kl_drop and js in nats)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """The tokens that are among the top k at any layer of one position, and their course."""
+
+    position: int
+    ids: Int[np.ndarray, " token"]
+    """Highest probability at any layer first, so that middle layers are not overlooked."""
+    p: Float[np.ndarray, "token depth"]
+    """Depth 0 is the embedding, depth l + 1 the output of layer l."""
+    rank: Int[np.ndarray, "token depth"]
+
+
+@dataclass(frozen=True)
+class ImportantLayers:
+    """The layers at which a prediction takes shape, by one criterion."""
+
+    criterion: str
+    threshold: float
+    position: int
+    layers: tuple[dict[str, Any], ...]
+    """{"layer", "score", "component"}, in the order of the layers."""
+
+
+@torch.no_grad()
+def position_log_probs(
+    loaded: LoadedModel, trace: Trace, position: int, *, norm: bool = True
+) -> Float[Tensor, "depth d_vocab"]:
+    """Log-probabilities of the whole vocabulary at one position: embedding, then every layer."""
+    return loaded.readout.logits(trace.stream[:, position], norm=norm).log_softmax(-1)
+
+
+def track(log_probs: Float[Tensor, "depth d_vocab"], position: int, k: int) -> Tracked:
+    """Follow every token that is among the top k at any depth."""
+    ids = log_probs.topk(min(k, log_probs.shape[1]), dim=1).indices.flatten().unique()
+    chosen = log_probs[:, ids]
+    order = chosen.amax(0).argsort(descending=True)
+    ids, chosen = ids[order], chosen[:, order]
+    ranks = torch.stack([(log_probs > chosen[:, i, None]).sum(1) for i in range(len(ids))])
+    return Tracked(
+        position, ids.cpu().numpy(), chosen.exp().T.contiguous().cpu().numpy(), ranks.cpu().numpy()
+    )
+
+
+def important_layers(
+    loaded: LoadedModel,
+    trace: Trace,
+    log_probs: Float[Tensor, "depth d_vocab"],
+    position: int,
+    *,
+    criterion: str,
+    threshold: float | None,
+    target: int,
+    k: int,
+    compat: bool = False,
+) -> ImportantLayers:
+    """The layers whose score exceeds the threshold at one position.
+
+    prob: the top-1 probability of the block's output, or of what attention or MLP adds read with
+    its own scale (as LogitLens4LLMs does; `compat` cuts it to whole per cent first). kl_drop: how
+    much nearer the final distribution the layer brings the prediction. js: Jensen-Shannon
+    divergence from the layer before. top1_change: the top token differs from the layer before.
+    target_enters_topk: the target enters the top k.
+    """
+    level = check_criterion(criterion, threshold)
+    scores: list[tuple[int, float, str]]
+    if criterion == "prob":
+        scores = _prob_scores(loaded, trace, log_probs, position, compat)
+    else:
+        values = _depth_scores(log_probs, criterion, target, k)
+        scores = [(layer, value, "resid_post") for layer, value in enumerate(values)]
+    kept = tuple(
+        {"layer": layer, "score": score, "component": component}
+        for layer, score, component in scores
+        if score > level
+    )
+    return ImportantLayers(criterion, level, position, kept)
+
+
+def check_criterion(criterion: str, threshold: float | None) -> float:
+    """The threshold of a criterion, its default when None.
+
+    Raises:
+        InputError: an unknown criterion, or a threshold that is no number from 0 to 100.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(f'important is "{criterion}"; it can be {", ".join(CRITERIA)}.')
+    if threshold is None:
+        return CRITERIA[criterion]
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise InputError(f"threshold is {threshold!r}; it must be a number.")
+    if not 0 <= threshold <= 100:
+        raise InputError(f"threshold is {threshold}; it can be 0 to 100.")
+    return float(threshold)
+
+
+def _depth_scores(log_probs: Tensor, criterion: str, target: int, k: int) -> list[float]:
+    before, after = log_probs[:-1], log_probs[1:]
+    if criterion == "kl_drop":
+        final = log_probs[-1]
+        kl = (final.exp() * (final - log_probs)).sum(1)
+        return (kl[:-1] - kl[1:]).tolist()
+    if criterion == "js":
+        middle = torch.logaddexp(before, after) - torch.log(torch.tensor(2.0))
+        sides = [(side.exp() * (side - middle)).sum(1) for side in (before, after)]
+        return ((sides[0] + sides[1]) / 2).clamp_min(0.0).tolist()
+    if criterion == "top1_change":
+        return (before.argmax(1) != after.argmax(1)).float().tolist()
+    ranks = (log_probs > log_probs[:, target, None]).sum(1)
+    return ((ranks[:-1] >= k) & (ranks[1:] < k)).float().tolist()
+
+
+def _prob_scores(
+    loaded: LoadedModel, trace: Trace, log_probs: Tensor, position: int, compat: bool
+) -> list[tuple[int, float, str]]:
+    """The largest top-1 probability of each layer, and the component that has it."""
+    columns = {"resid_post": log_probs[1:].amax(1).exp()}
+    if trace.attn is not None:
+        for name in ("attn_out", "mlp_out"):
+            logits = loaded.readout.logits(getattr(trace, name)[:, position])
+            columns[name] = logits.softmax(-1).amax(1)
+    best, which = torch.stack([column.cpu() for column in columns.values()]).max(0)
+    if compat:
+        best = (best * 100).floor() / 100
+    names = list(columns)
+    return [
+        (layer, float(score), names[int(index)])
+        for layer, (score, index) in enumerate(zip(best, which, strict=True))
+    ]

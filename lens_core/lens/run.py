@@ -1,0 +1,390 @@
+"""The logit lens of one prompt (nostalgebraist, 2020).
+
+States are read with the model's own final norm and head, so the last layer is the model's own
+prediction. What attention and MLP add is read as logit contributions with the norm's scale frozen,
+never as probabilities, since a part alone has no prediction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lens_core.errors import InputError
+from lens_core.lens.attribution import attribute_logit
+from lens_core.lens.cells import PARTS, Cells, Grid, TargetCells, lens_cells
+from lens_core.lens.generation import Sampling, generate_ids
+from lens_core.lens.position import (
+    check_criterion,
+    important_layers,
+    position_log_probs,
+    track,
+)
+from lens_core.lens.result import LogitLens, Step, Target
+from lens_core.models import LoadedModel, check_ids
+from lens_core.tokens import token_records, vocab_entry
+from lens_core.trace import SITES, Trace, capture_streams, forward
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+COMPONENTS = ("embed", "resid_mid", "resid_post", "attn_out", "mlp_out")
+SCALES = ("final", "local", "own")
+MAX_K = 50
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The arguments of `logit_lens` that do not depend on the prompt, checked."""
+
+    k: int
+    components: tuple[str, ...]
+    scale: str
+    norm: str
+    followed: tuple[int, ...]
+    """Token ids of the user's targets."""
+    important: str
+    threshold: float
+    compat: bool
+    track: bool
+
+
+@torch.no_grad()
+def logit_lens(
+    loaded: LoadedModel,
+    ids: Int[Tensor, " position"],
+    *,
+    k: int = 5,
+    components: Collection[str] = ("resid_post",),
+    layers: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
+    scale: str = "final",
+    norm: str = "final",
+    targets: Sequence[int | str] = (),
+    track_position: int | None = -1,
+    generate: int = 0,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    important: str = "kl_drop",
+    threshold: float | None = None,
+    compat: bool = False,
+    max_tokens: int | None = None,
+) -> LogitLens:
+    """The most likely next tokens after every layer, at every position, with their statistics.
+
+    Args:
+        loaded: the model.
+        ids: token ids [position].
+        k: how many tokens to keep a cell, 1 to 50.
+        components: among embed, resid_mid, resid_post, attn_out and mlp_out.
+        layers: the layers to read, counted from 0; None reads all.
+        positions: the positions to read, negative ones from the end; None reads all.
+        scale: how attn_out and mlp_out are read: with the norm's scale at the "final" state (their
+            logits then sum to the model's), at the "local" state right after the addition, or with
+            their "own" scale as if they were states (magnitudes then mean little).
+        norm: "final" reads states through the final norm, "none" leaves it out.
+        targets: tokens to follow besides the model's own prediction: ids, or texts of one token.
+        track_position: the position whose candidates, attribution and important layers are worked
+            out; None leaves them out.
+        generate: tokens to generate first; the lens then reads prompt and continuation at once.
+        temperature: 0 takes the most likely token, otherwise samples.
+        top_p: the nucleus to sample from.
+        top_k: sample among the k most likely; 0 for all.
+        seed: of the sampling.
+        important: criterion for important layers: prob, kl_drop, js, top1_change or
+            target_enters_topk.
+        threshold: of the criterion; None takes its default.
+        compat: criterion "prob" cuts probabilities to whole per cent, as LogitLens4LLMs does.
+        max_tokens: refuse longer prompts.
+
+    Raises:
+        PromptError: ids that the model cannot take.
+        InputError: an argument outside its range.
+        NotExactError: the readout of this model does not reproduce its logits, or a component
+            cannot be exact in it.
+    """
+    started = time.perf_counter()
+    options = _Options(
+        _whole("k", k, 1, min(MAX_K, loaded.facts.vocab_size)),
+        _components(loaded, components, scale),
+        _one_of("scale", scale, SCALES),
+        _one_of("norm", norm, ("final", "none")),
+        tuple(_target_id(loaded, target) for target in targets),
+        important,
+        check_criterion(important, threshold),
+        compat,
+        track_position is not None,
+    )
+    prompt = check_ids(loaded, ids, max_tokens=max_tokens)
+    sampling = Sampling(generate, temperature, top_p, top_k, seed)
+    with loaded.lock:
+        ids = generate_ids(loaded, prompt, sampling, max_tokens=max_tokens)
+        trace, prediction = _run(loaded, ids, options)
+        ran = time.perf_counter()
+        at = _indices("positions", positions, len(ids))
+        rows = _indices("layers", layers, loaded.n_layers)
+        grid = _grid(ids, prediction.ids, rows, at, options, sampled=sampling.new_tokens > 0)
+        cells, followed = lens_cells(loaded, trace, grid, options.components, scale)
+        focus = _focus(loaded, trace, grid, options, track_position, len(prompt))
+    shown = {name: cells[name] for name in options.components if name in cells}
+    timing = {"forward_s": ran - started, "lens_s": time.perf_counter() - ran}
+    tokens = [cell.top_ids for cell in shown.values()]
+    tokens += [cell.bottom_ids for cell in shown.values() if cell.bottom_ids is not None]
+    tokens += [tracked.ids for tracked in focus["tracked"]] + [ids, grid.targets, grid.final_ids]
+    return LogitLens(
+        header=_header(loaded, ids, len(prompt), sampling, timing, _warnings(trace, options)),
+        vocab=_vocabulary(loaded, tokens),
+        lens={"transport": "identity", "norm": norm, "component_scale": scale, "k": options.k},
+        layers=rows,
+        positions=at,
+        cells=shown,
+        final_ids=grid.final_ids,
+        final_p=prediction.p[list(at)].numpy(),
+        settled=_settled(cells["resid_post"], grid),
+        targets=_targets(grid, followed, len(ids) - 1),
+        **focus,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Prediction:
+    """The model's own prediction after each position."""
+
+    ids: Int[Tensor, " position"]
+    p: Float[Tensor, " position"]
+
+
+def _run(loaded: LoadedModel, ids: Tensor, options: _Options) -> tuple[Trace, _Prediction]:
+    """The stream, and what the model itself predicts."""
+    needs_parts = set(options.components) & {"resid_mid", *PARTS}
+    attribution = options.track and loaded.self_check.reason_off("attribution") is None
+    sites = SITES if needs_parts or attribution else ()
+    found: list[_Prediction] = []
+
+    def run() -> Tensor:
+        # Reduced at once: the logits of all positions are larger than everything that is kept.
+        logits = forward(loaded.model, ids[None], logits="all").logits[0]
+        best = logits.max(-1)
+        p = torch.cat([(top - row.float().logsumexp(0))[None] for top, row in zip(best.values.float(), logits, strict=True)])
+        found.append(_Prediction(best.indices.cpu(), p.exp().cpu()))
+        return logits[:0]
+
+    trace = capture_streams(loaded.model, loaded.anatomy, ids, sites, "none", run)
+    return trace, found[0]
+
+
+def _grid(
+    ids: Tensor,
+    final: Tensor,
+    layers: tuple[int, ...],
+    at: tuple[int, ...],
+    options: _Options,
+    *,
+    sampled: bool,
+) -> Grid:
+    after = torch.cat([ids[1:].cpu(), torch.zeros(1, dtype=torch.long)])
+    columns = [final, *(torch.full_like(final, token) for token in options.followed), after]
+    targets = torch.stack(columns, 1)[list(at)]
+    names = ("argmax", *("user" for _ in options.followed), "sampled" if sampled else "next")
+    final_ids = final[list(at)].numpy()
+    return Grid(layers, at, final_ids, targets, names, options.k, options.norm == "final")
+
+
+def _focus(
+    loaded: LoadedModel,
+    trace: Trace,
+    grid: Grid,
+    options: _Options,
+    track_position: int | None,
+    n_prompt: int,
+) -> dict[str, Any]:
+    """What is worked out for single positions: candidates, attribution, important layers, steps."""
+    empty = {"tracked": (), "attribution": None, "important": None, "steps": ()}
+    if track_position is None:
+        return empty
+    (position,) = _indices("track_position", [track_position], len(trace.ids))
+    log_probs = position_log_probs(loaded, trace, position, norm=grid.norm)
+    final = int(log_probs[-1].argmax())
+    exact = loaded.self_check.reason_off("attribution") is None and grid.norm
+    target = options.followed[0] if options.followed else final
+    return {
+        "tracked": (track(log_probs, position, options.k),),
+        "attribution": attribute_logit(loaded, trace, position, target) if exact else None,
+        "important": _important(loaded, trace, log_probs, position, target, options),
+        "steps": tuple(
+            _step(loaded, trace, options, grid.norm, place)
+            for place in range(n_prompt - 1, len(trace.ids) - 1)
+        ),
+    }
+
+
+def _important(
+    loaded: LoadedModel,
+    trace: Trace,
+    log_probs: Tensor,
+    position: int,
+    target: int,
+    options: _Options,
+) -> Any:
+    return important_layers(
+        loaded,
+        trace,
+        log_probs,
+        position,
+        criterion=options.important,
+        threshold=options.threshold,
+        target=target,
+        k=options.k,
+        compat=options.compat,
+    )
+
+
+def _step(
+    loaded: LoadedModel, trace: Trace, options: _Options, norm: bool, position: int
+) -> Step:
+    """How the token generated after `position` rose through the layers."""
+    token = int(trace.ids[position + 1])
+    log_probs = position_log_probs(loaded, trace, position, norm=norm)
+    chosen = log_probs[:, token]
+    rank = (log_probs > chosen[:, None]).sum(1)
+    found = _important(loaded, trace, log_probs, position, token, options)
+    return Step(position, token, chosen.exp().cpu().numpy(), rank.cpu().numpy(), found)
+
+
+def _settled(cells: Cells, grid: Grid) -> np.ndarray:
+    """The first layer read from which the top token stays the final one; L where it never does."""
+    same = cells.top_ids[..., 0] == grid.final_ids
+    stays = np.flip(np.minimum.accumulate(np.flip(same, 0), axis=0), 0)
+    first = stays.argmax(0)
+    layers = np.array(cells.layers)
+    return np.where(stays.any(0), layers[first], layers[-1] + 1)
+
+
+def _targets(
+    grid: Grid, followed: list[dict[str, TargetCells]], last: int
+) -> tuple[Target, ...]:
+    """The followed tokens; the last token of the text has no next one."""
+    found = []
+    for index, source in enumerate(grid.sources):
+        ids = grid.targets[:, index].numpy().copy()
+        if source in ("next", "sampled"):
+            ids[np.array(grid.positions) == last] = -1
+        found.append(Target(source, ids, followed[index]))
+    return tuple(found)
+
+
+def _header(
+    loaded: LoadedModel,
+    ids: Tensor,
+    n_prompt: int,
+    sampling: Sampling,
+    timing: Mapping[str, float],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """The common header, with the text that was read."""
+    header = loaded.header(
+        "logit_lens",
+        seed=sampling.seed if sampling.new_tokens else None,
+        timing=timing,
+        warnings=warnings,
+    )
+    tokens = token_records(loaded.tokenizer, ids.tolist())
+    header["input"] = {
+        "ids": ids.tolist(),
+        "offsets": [[token["char_start"], token["char_end"]] for token in tokens],
+        "is_special": [token["kind"] == "special" for token in tokens],
+        "is_generated": [index >= n_prompt for index in range(len(ids))],
+        "n_prompt": n_prompt,
+        "sampling": sampling.to_json(),
+        "tokens": tokens,
+    }
+    return header
+
+
+def _vocabulary(loaded: LoadedModel, tokens: Sequence[Any]) -> dict[str, Any]:
+    """An entry for every token that occurs anywhere in the result."""
+    every = np.unique(np.concatenate([np.asarray(ids).ravel() for ids in tokens]))
+    return {str(token): vocab_entry(loaded.tokenizer, int(token)) for token in every}
+
+
+def _warnings(trace: Trace, options: _Options) -> list[str]:
+    said = []
+    if options.scale == "own" and set(options.components) & set(PARTS):
+        said.append(
+            "Attention and MLP are read with their own scale, as if each were a state: a tiny "
+            "part can look certain, and the parts do not sum to the prediction."
+        )
+    if "resid_mid" in options.components and not all(trace.has_mid):
+        layers = [str(layer) for layer, has in enumerate(trace.has_mid) if not has]
+        said.append(
+            f"Layers {', '.join(layers)} have no state after attention: attention and MLP are "
+            "added at once."
+        )
+    if options.norm == "none":
+        said.append("The final norm is left out, so the last layer is not the model's prediction.")
+    return said
+
+
+def _components(loaded: LoadedModel, components: Collection[str], scale: str) -> tuple[str, ...]:
+    """The components in their usual order, refused where they would not be exact."""
+    loaded.require("readout")
+    loaded.require("states")
+    if isinstance(components, str) or not components:
+        raise InputError(f"components is {components!r}; give a list of {', '.join(COMPONENTS)}.")
+    for name in components:
+        _one_of("component", name, COMPONENTS)
+    if set(components) & {"resid_mid", *PARTS}:
+        loaded.require("streams")
+    if set(components) & set(PARTS) and scale != "own":
+        loaded.require("attribution")
+    return tuple(name for name in COMPONENTS if name in components)
+
+
+def _target_id(loaded: LoadedModel, target: int | str) -> int:
+    """The token id of a target given as an id or as text.
+
+    Raises:
+        InputError: an id outside the vocabulary, or a text that is not exactly one token.
+    """
+    if isinstance(target, str):
+        ids = loaded.tokenize(target, special="none").tolist()
+        if len(ids) != 1:
+            raise InputError(
+                f"The target {target!r} is {len(ids)} tokens here; give a text of one token "
+                "(often with a leading space) or a token id."
+            )
+        return ids[0]
+    return _whole("target id", target, 0, loaded.facts.vocab_size - 1)
+
+
+def _indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """The chosen indices from 0, in ascending order and once each; all of them for None."""
+    if chosen is None:
+        return tuple(range(count))
+    found = {_whole(what, index, -count, count - 1) % count for index in chosen}
+    if not found:
+        raise InputError(f"{what} is empty; choose at least one from 0 to {count - 1}.")
+    return tuple(sorted(found))
+
+
+def _whole(what: str, value: Any, least: int, most: int) -> int:
+    """`value` as a whole number in a range."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{what} is {value!r}; it must be a whole number.")
+    if not least <= value <= most:
+        raise InputError(f"{what} is {value}; it can be {least} to {most}.")
+    return int(value)
+
+
+def _one_of(what: str, value: Any, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise InputError(f"{what} is {value!r}; it can be {', '.join(allowed)}.")
+    return str(value)

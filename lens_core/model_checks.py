@@ -1,0 +1,135 @@
+"""What a model must be before it is read: causal, a language model, complete and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from lens_core.errors import ModelError
+from lens_core.weights import first_bad_parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_ROUNDING = {"float32": 1e-4, "float64": 1e-4}
+"""The part of the largest logit by which later tokens may move earlier ones."""
+_HALF_ROUNDING = 0.02
+
+
+def check_config(config: PretrainedConfig, name: str) -> None:
+    """Refuse a configuration that is not of a causal language model, before weights are read.
+
+    Raises:
+        ModelError: names the kind of model it is.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    )
+
+    _refuse_encoder_decoder(config, name)
+    if "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return
+    classes = config.architectures or []
+    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not known or (classes and causal.isdisjoint(classes)):
+        kind = ", ".join(classes) or config.model_type
+        raise ModelError(
+            f'"{name}" is a {kind}, which is no causal language model that this version of '
+            "transformers can load; choose a model with an architecture such as LlamaForCausalLM."
+        )
+
+
+def check_loaded(report: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that transformers would have made up.
+
+    Args:
+        report: the `output_loading_info` of `from_pretrained`.
+        name: what messages call the model.
+
+    Raises:
+        ModelError: names the first weight that is missing or has another shape.
+    """
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f'"{name}" has no {missing[0]} in its files ({len(missing)} weights are missing), and '
+            "random values would take its place. Check config.json, or save the model again."
+        )
+    if mismatched := sorted(report["mismatched_keys"]):
+        key, stored, wanted = mismatched[0]
+        raise ModelError(
+            f'"{name}" stores {key} with shape {list(stored)}, but config.json asks for '
+            f"{list(wanted)}. One of the two files is wrong."
+        )
+
+
+def _refuse_encoder_decoder(config: PretrainedConfig, name: str) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f'"{name}" is an encoder-decoder model ({config.model_type}); only decoder-only causal '
+            "language models can be read."
+        )
+
+
+def check_model(model: PreTrainedModel, name: str) -> None:
+    """Refuse what is no causal language model with finite weights.
+
+    Raises:
+        ModelError: encoder-decoder, without an unembedding, NaN or infinite weights, or a model
+            whose earlier predictions change with later tokens.
+    """
+    _refuse_encoder_decoder(model.config, name)
+    if model.get_output_embeddings() is None:
+        raise ModelError(
+            f'"{name}" ({type(model).__name__}) has no unembedding, so it predicts no tokens. '
+            "Load it with AutoModelForCausalLM."
+        )
+    bad = first_bad_parameter(model)
+    if bad is not None:
+        raise ModelError(
+            f'"{name}" has {bad[1]} values in {bad[0]}; all weights must be finite. '
+            "Download or save the weights again."
+        )
+    _check_causal(model, name)
+
+
+def _check_causal(model: PreTrainedModel, name: str) -> None:
+    """Change the last of four tokens: what came before must stay."""
+    import torch
+
+    embed = cast("Tensor", model.get_input_embeddings().weight)
+    ids = (torch.arange(4) % embed.shape[0]).repeat(2, 1)
+    ids[1, -1] = (ids[1, -1] + 1) % embed.shape[0]
+    with torch.no_grad():
+        logits = model(input_ids=ids.to(embed.device), use_cache=False).logits.float().cpu()
+    if logits.shape[:2] != (2, 4):
+        raise ModelError(
+            f'"{name}" returns logits of shape {list(logits.shape)} for 2 x 4 tokens; one row a '
+            "token is needed (prompt tuning and other added positions cannot be read)."
+        )
+    if bool(logits.isnan().any()):
+        raise ModelError(
+            f'"{name}" computes NaN logits in {embed.dtype}; load it with dtype="float32".'
+        )
+    before, after = logits[:, :3]
+    change = float((before - after).abs().max())
+    rounding = _ROUNDING.get(str(embed.dtype).removeprefix("torch."), _HALF_ROUNDING)
+    if change > rounding * float(before.abs().max()):
+        raise ModelError(
+            f'"{name}" ({type(model).__name__}) is not causal: changing the last of 4 tokens '
+            f"changes the logits before it by {change:.3g}. Only causal models can be read."
+        )
+
+
+def quantization_of(model: nn.Module) -> str | None:
+    """How the weights are quantised: "8bit", "4bit", another method's name, or None."""
+    settings = getattr(getattr(model, "config", None), "quantization_config", None)
+    if settings is None:
+        return None
+    settings = settings if isinstance(settings, dict) else settings.to_dict()
+    for bits in ("8bit", "4bit"):
+        if settings.get(f"load_in_{bits}"):
+            return bits
+    return str(settings.get("quant_method", "unknown"))
