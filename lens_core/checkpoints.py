@@ -86,10 +86,18 @@ def local_folder(name: str) -> Path | None:
                 "Train it with scripts/train_demo_models.py, or clone the repository again."
             )
         return folder
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
+    if not isinstance(name, str) or not name.strip():
+        raise ModelError(
+            f'{name!r} names no model. Use "demo", a folder, or a model id of the Hub.'
+        )
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return path
+        is_file = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
+        raise ModelError(f'There is no folder "{name[:80]}" ({error}).') from error
+    if is_file:
         raise ModelError(
             f'"{name}" is a file; give the folder that holds config.json and the weights.'
         )

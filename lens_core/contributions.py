@@ -38,6 +38,8 @@ class Shares:
     """0 everywhere when biases are ignored."""
     degenerate: Bool[Tensor, " position"]
     """No part is nearer to the whole than zero is; all contributions are 0."""
+    mlp: Float[Tensor, " position"] | None = None
+    """That of the MLP where it enters the same sum (parallel layers)."""
 
 
 def proximity(
@@ -63,13 +65,22 @@ def normalised(
     near: Float[Tensor, "position *part"],
     residual: Float[Tensor, " position"],
     bias: Float[Tensor, " position"],
+    mlp: Float[Tensor, " position"] | None = None,
 ) -> Shares:
     """Proximities as shares of their joint sum; 0 and flagged where that sum is 0."""
     total = near.flatten(1).sum(1) + residual + bias
+    if mlp is not None:
+        total = total + mlp
     degenerate = total <= 0
     divisor = torch.where(degenerate, torch.ones_like(total), total)
     shape = (-1,) + (1,) * (near.dim() - 1)
-    return Shares(near / divisor.view(shape), residual / divisor, bias / divisor, degenerate)
+    return Shares(
+        near / divisor.view(shape),
+        residual / divisor,
+        bias / divisor,
+        degenerate,
+        None if mlp is None else mlp / divisor,
+    )
 
 
 def attention_shares(
@@ -78,11 +89,12 @@ def attention_shares(
     order: int = 1,
     numerics: str = "clean",
     bias: str = "part",
+    mlp_out: Float[Tensor, "position d_model"] | None = None,
     targets_at_once: int = 8,
 ) -> Shares:
     """Contributions of every (source, head) to the state after attention: [position, source, head].
 
-    Streamed by head and block of targets: no tensor of size position^2 x head x d_model exists.
+    In a parallel layer `mlp_out` enters the same sum and shares in it. Streamed by head and block of targets: no tensor of size position^2 x head x d_model exists.
     Future sources are skipped in clean numerics; in compat numerics they get the floor.
     """
     heads, length, _ = parts.pattern.shape
@@ -97,7 +109,12 @@ def attention_shares(
             near[start:stop, :seen, head] = proximity(whole, part, order=order, numerics=numerics)
     if numerics == "clean":
         near *= torch.ones(length, length, device=near.device).tril()[:, :, None]
-    return _with_rest(parts.whole, near, parts.residual, parts.bias, order, numerics, bias)
+    near_mlp = None
+    if mlp_out is not None:
+        near_mlp = proximity(parts.whole, mlp_out, order=order, numerics=numerics)
+    return _with_rest(
+        parts.whole, near, parts.residual, parts.bias, order, numerics, bias, near_mlp
+    )
 
 
 def mlp_shares(
@@ -137,6 +154,7 @@ def _with_rest(
     order: int,
     numerics: str,
     bias: str,
+    near_mlp: Tensor | None = None,
 ) -> Shares:
     if bias not in ("part", "ignore"):
         raise InputError(f'bias is "{bias}"; it can be "part" or "ignore".')
@@ -144,4 +162,4 @@ def _with_rest(
     near_bias = torch.zeros_like(near_residual)
     if bias == "part":
         near_bias = proximity(whole, bias_part, order=order, numerics=numerics)
-    return normalised(near, near_residual, near_bias)
+    return normalised(near, near_residual, near_bias, near_mlp)

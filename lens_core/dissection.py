@@ -32,6 +32,7 @@ class Dissection:
     calls: Recording
     """Of the norms on the way into the stream, the down projections and the experts."""
 
+    @torch.no_grad()
     def heads(self, layer: int) -> HeadParts | None:
         """The attention of a layer by (source, head); None where it has no pattern.
 
@@ -46,6 +47,7 @@ class Dissection:
         whole = self.trace.resid_mid[layer] if parts.has_mid else self.trace.resid_post[layer]
         return _head_parts(attention, parts.attn_proj, frozen, whole, frozen.carried(before))
 
+    @torch.no_grad()
     def mlp(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Whole, what the MLP adds, and what the stream itself contributes, [position, d_model]."""
         parts = self.anatomy.layers[layer]
@@ -57,6 +59,7 @@ class Dissection:
         residual = frozen.carried(self.trace.resid_mid[layer])
         return whole, whole - residual, residual
 
+    @torch.no_grad()
     def neurons(self, layer: int) -> NeuronParts | None:
         """The MLP of a layer by neuron; None where the neurons cannot be caught."""
         parts = self.anatomy.layers[layer]

@@ -149,6 +149,7 @@ class ModelPool:
                 if loaded is None:  # before those who wait hear of it: their next call tries again
                     with self._lock:
                         del self._slots[key]
+            assert loaded is not None
             slot.size = model_bytes(loaded.model)
             slot.loaded.set_result(loaded)
 

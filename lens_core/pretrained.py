@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _GENERIC_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 """Classes that a folder names when its tokenizer.json is all there is to its tokenizer."""
 
+_ONE_LOAD = threading.Lock()
+"""While it builds a model, transformers sets PyTorch's default dtype and switches off the tying of
+weights for the whole process. Two loads at once left both that way (measured: of 60 loads in four
+threads none succeeded, and the process stayed in bfloat16)."""
+
 
 def read_config(checkpoint: Checkpoint, trust_remote_code: bool) -> PretrainedConfig:
     """The configuration of a causal language model that this transformers knows.
@@ -120,8 +125,8 @@ def read_model(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars, and of this thread's messages of transformers only errors.
+def loading_alone() -> Iterator[None]:
+    """One load at a time in this process, without progress bars and warnings.
 
     What goes wrong while loading is raised as an error that says more than those messages.
     """
@@ -139,7 +144,8 @@ def quiet() -> Iterator[None]:
     if had_bars:
         transformers_logging.disable_progress_bar()
     try:
-        yield
+        with _ONE_LOAD:
+            yield
     finally:
         for handler in handlers:
             handler.removeFilter(passes)

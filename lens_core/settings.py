@@ -149,7 +149,8 @@ def complaint(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    message = message.replace("Input should", "it must")
     if fault["type"] == "extra_forbidden":
         keys = _keys(model, fault["loc"][:-1])
         near = difflib.get_close_matches(str(fault["loc"][-1]), keys, n=1, cutoff=0.5)

@@ -124,8 +124,8 @@ def editable_weight(module: nn.Module) -> Tensor:
     weight = _plain_weight(module)
     if weight is None:
         raise EditError(
-            f"its projection is a {type(module).__name__}, and only the plain weights of nn.Linear "
-            "and Conv1D can be edited; load the model unquantised, with adapters merged"
+            f"The projection is a {type(module).__name__} that cannot be edited; only plain "
+            "weights of nn.Linear and Conv1D can. Load the model unquantised, with adapters merged."
         )
     return weight if _is_conv1d(module) else weight.T
 

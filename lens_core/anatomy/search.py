@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +25,8 @@ def find_anatomy(probe: Probe) -> Anatomy:
     return Anatomy(layers, d_model=probe.blocks[-1].resid_post.shape[-1])
 
 
-def config_numbers(config: dict[str, Any]) -> list[float]:
-    """The positive numbers of a configuration, each with its inverse: candidates for multipliers."""
+def config_numbers(config: Mapping[Any, Any]) -> list[float]:
+    """The positive numbers of a configuration and their inverses: candidates for multipliers."""
     found: list[float] = []
     for value in config.values():
         if isinstance(value, dict):

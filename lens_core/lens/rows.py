@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     from lens_core.readout import Readout
 
-BLOCK_BYTES = 24 * 2**20
-"""Logits held at once, in float32; a few tensors of this size exist at a time."""
+BLOCK_BYTES = 16 * 2**20
+"""Logits held at once, in float32."""
+
+SLICE_BYTES = 2**20
+"""Logits worked on at once: on a CPU, few enough to stay in its cache from step to step."""
 
 GROUP = 64
 """Tokens whose maximum is looked at first: the k largest logits lie in the k best groups."""
@@ -52,58 +55,79 @@ class RowStatistics:
 
 
 class _Running:
-    """Sums over the blocks seen so far, relative to the largest logit of each row."""
+    """Sums over the blocks seen so far, `[position, group]`; group 0 is the final state.
 
-    def __init__(self, rows: int, positions: int, k: int, n_targets: int, device: torch.device):
-        self.positions = positions
+    Logits enter them relative to the largest one of their row, so that rounding is relative to
+    the differences between logits, whatever their size.
+    """
+
+    def __init__(
+        self,
+        targets: Int[Tensor, "position target"],
+        target_logit: Float[Tensor, "position group target"],
+        k: int,
+    ):
+        shape, device = target_logit.shape[:2], target_logit.device
+        self.targets = targets
+        self.target_logit = target_logit
         self.k = k
-        self.largest = torch.full((rows,), -torch.inf, device=device)
-        sums = torch.zeros(3, rows, dtype=torch.float64, device=device)
+        # Finite, so that 0 * (largest - new largest) is 0 at the first block.
+        lowest = torch.finfo(torch.float32).min
+        self.largest = torch.full(shape, lowest, device=device)
+        sums = torch.zeros(3, *shape, dtype=torch.float64, device=device)
         self.total, self.weighted, self.cross = sums
-        self.top = torch.full((rows, k), -torch.inf, device=device)
-        self.ids = torch.zeros(rows, k, dtype=torch.long, device=device)
-        self.rank = torch.zeros(rows, n_targets, dtype=torch.long, device=device)
+        self.top = torch.full((*shape, k), -torch.inf, device=device)
+        self.ids = torch.zeros(*shape, k, dtype=torch.long, device=device)
+        self.rank = torch.zeros(target_logit.shape, dtype=torch.long, device=device)
 
-    def add(self, logits: Tensor, start: int, targets: Tensor, target_logit: Tensor) -> None:
-        """Take one block of logits [row, token] in; the first rows are the final ones."""
-        peak = self._merge_top(logits, start)
-        self._count_larger(logits, start, targets, target_logit)
-        largest = torch.maximum(self.largest, peak)
-        shrink = (self.largest - largest).exp().double()
-        weights = (logits - largest[:, None]).exp_()
-        self.total = self.total * shrink + weights.sum(1)
-        self.weighted = self.weighted * shrink + _dot(weights, logits)
-        by_position = logits.view(-1, self.positions, logits.shape[1]).transpose(0, 1)
-        final = weights[: self.positions, :, None]
-        cross = torch.bmm(by_position, final)[..., 0].transpose(0, 1).reshape(-1)
-        repeats = len(self.cross) // self.positions
-        self.cross = self.cross * shrink[: self.positions].repeat(repeats) + cross
-        self.largest = largest
+    def add(self, logits: Float[Tensor, "position group token"], start: int) -> None:
+        """Take one block of logits in, which are overwritten."""
+        positions, groups, width = logits.shape
+        self._rebase(self._merge_top(logits, start))
+        self._discount_own(logits, start)
+        on_cpu = logits.device.type == "cpu"
+        at_once = max(1, SLICE_BYTES // (4 * groups * width)) if on_cpu else positions
+        scratch = torch.empty(min(at_once, positions), groups, width, device=logits.device)
+        for first in range(0, positions, at_once):
+            part = logits[first : first + at_once]
+            self._add_slice(part, slice(first, first + len(part)), scratch[: len(part)])
 
     def _merge_top(self, logits: Tensor, start: int) -> Tensor:
         """Merge the block's largest logits in; answers the block's maximum of each row."""
-        values, ids = top_of(logits, self.k)
-        every = torch.cat([self.top, values], 1)
-        self.top, order = every.topk(self.k, dim=1)
-        self.ids = torch.cat([self.ids, ids + start], 1).gather(1, order)
-        return values[:, 0]
+        values, ids = (found.view_as(self.top) for found in top_of(logits.flatten(0, 1), self.k))
+        every = torch.cat([self.top, values], 2)
+        self.top, order = every.topk(self.k, dim=2)
+        self.ids = torch.cat([self.ids, ids + start], 2).gather(2, order)
+        return values[..., 0]
 
-    def _count_larger(
-        self, logits: Tensor, start: int, targets: Tensor, target_logit: Tensor
-    ) -> None:
-        width = logits.shape[1]
-        for index in range(targets.shape[1]):
-            level = target_logit[:, index, None]
-            larger = (logits > level).sum(1)
-            # The target's own logit, rounded differently here, must not count against it.
-            place = targets[:, index] - start
-            inside = (place >= 0) & (place < width)
-            own = logits.gather(1, place.clamp(0, width - 1)[:, None])[:, 0]
-            self.rank[:, index] += larger - ((own > level[:, 0]) & inside).long()
+    def _rebase(self, peak: Tensor) -> None:
+        """Make the sums relative to the largest logit seen with this block."""
+        largest = torch.maximum(self.largest, peak)
+        drop = (self.largest - largest).double()
+        shrink = drop.exp()
+        self.weighted = shrink * (self.weighted + drop * self.total)
+        self.cross = shrink[:, :1] * (self.cross + drop * self.total[:, :1])
+        self.total = shrink * self.total
+        self.largest = largest
 
+    def _discount_own(self, logits: Tensor, start: int) -> None:
+        """A target's own logit, rounded differently in the block, must not count against it."""
+        place = self.targets - start
+        inside = (place >= 0) & (place < logits.shape[2])
+        place = place.clamp(0, logits.shape[2] - 1)[:, None].expand_as(self.rank)
+        own = logits.gather(2, place)
+        self.rank -= ((own > self.target_logit) & inside[:, None]).long()
 
-def _dot(first: Tensor, second: Tensor) -> Tensor:
-    return torch.bmm(first[:, None, :], second[:, :, None])[:, 0, 0]
+    def _add_slice(self, logits: Tensor, at: slice, scratch: Tensor) -> None:
+        for target in range(self.rank.shape[2]):
+            # Counted in float32, exact up to 2**24: adding up truth values is many times slower.
+            torch.gt(logits, self.target_logit[at, :, target, None], out=scratch)
+            self.rank[at, :, target] += scratch.sum(2).long()
+        below = logits.sub_(self.largest[at, :, None])
+        weights = torch.exp(below, out=scratch)
+        self.total[at] += weights.sum(2)
+        self.cross[at] += (below @ weights[:, 0, :, None])[..., 0]
+        self.weighted[at] += weights.mul_(below).sum(2)
 
 
 def top_of(logits: Float[Tensor, "row token"], k: int) -> tuple[Tensor, Tensor]:
@@ -143,54 +167,56 @@ def summarise(
 
     Returns one row for every (group, position), in that order.
     """
-    groups, positions, width = states.shape
-    at_once = max(1, _rows_at_once(readout) // groups)
+    positions = states.shape[1]
+    at_once = max(1, _rows_at_once(readout) // len(states))
     pieces = [
-        _summarise_piece(
-            readout,
-            states[:, start : start + at_once].reshape(-1, width),
-            min(at_once, positions - start),
-            k,
-            targets[start : start + at_once],
-            norm,
-        )
-        for start in range(0, positions, at_once)
+        _summarise_piece(readout, states[:, at], k, targets[at], norm)
+        for at in (slice(start, start + at_once) for start in range(0, positions, at_once))
     ]
-    return pieces[0] if len(pieces) == 1 else _joined(pieces, groups)
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(piece, name) for piece in pieces]).transpose(0, 1).flatten(0, 1)
+
+    return RowStatistics(**{name: join(name) for name in RowStatistics.__dataclass_fields__})
 
 
 def _rows_at_once(readout: Readout) -> int:
     """So many rows that a block of the vocabulary stays wide enough to be worth reading."""
-    return BLOCK_BYTES // (4 * min(readout.d_vocab, 2048))
+    return BLOCK_BYTES // (4 * min(readout.d_vocab, 1024))
 
 
 def _summarise_piece(
-    readout: Readout, states: Tensor, positions: int, k: int, targets: Tensor, norm: bool
+    readout: Readout, states: Tensor, k: int, targets: Tensor, norm: bool
 ) -> RowStatistics:
-    # The final states are always read as the model reads them.
-    final = readout.hidden(states[:positions])
-    hidden = torch.cat([final, readout.hidden(states[positions:], norm=norm)])
-    rows = len(states)
-    targets = targets.to(hidden.device).repeat(rows // positions, 1)
-    target_logit = _target_logits(readout, hidden, targets)
-    running = _Running(rows, positions, k, targets.shape[1], hidden.device)
-    for block in readout.blocks(block_width(readout, rows)):
-        logits = readout.block_logits(hidden, block)
-        running.add(logits, block.start, targets, target_logit)
-    total, mean = running.total, running.weighted / running.total
-    log_total = total.log() + running.largest
-    final_total = total[:positions].repeat(rows // positions)
-    final_log = log_total[:positions].repeat(rows // positions)
-    final_mean = mean[:positions].repeat(rows // positions)
-    # KL = sum p_final (log p_final - log p_row); the sums cancel exactly for the final rows.
-    divergence = (final_mean - final_log) - (running.cross / final_total - log_total)
+    """Statistics of all groups of some positions, `[position, group, ...]`."""
+    groups, positions, width = states.shape
+    hidden = readout.hidden(states.transpose(0, 1).reshape(-1, width), norm=norm)
+    if not norm:
+        # The final states are always read as the model reads them.
+        final = readout.hidden(states[0])[:, None]
+        others = hidden.view(positions, groups, -1)[:, 1:]
+        hidden = torch.cat([final, others], 1).flatten(0, 1)
+    targets = targets.to(hidden.device)
+    target_logit = _target_logits(readout, hidden, targets.repeat_interleave(groups, 0))
+    running = _Running(targets, target_logit.view(positions, groups, targets.shape[1]), k)
+    for block in readout.blocks(block_width(readout, len(hidden))):
+        # Not kept in a variable: the next block is computed after this one is freed.
+        running.add(readout.block_logits(hidden, block).view(positions, groups, -1), block.start)
+    return _finished(running)
+
+
+def _finished(running: _Running) -> RowStatistics:
+    log_total, mean = running.total.log(), running.weighted / running.total
+    # KL = sum p_final (log p_final - log p_row)
+    expected = running.cross / running.total[:, :1] - log_total
+    divergence = expected[:, :1] - expected
     return RowStatistics(
         running.ids,
         running.top,
-        log_total.float(),
+        (log_total + running.largest).float(),
         (log_total - mean).clamp_min(0.0).float(),
         divergence.clamp_min(0.0).float(),
-        target_logit,
+        running.target_logit,
         running.rank,
     )
 
@@ -206,17 +232,6 @@ def _target_logits(readout: Readout, hidden: Tensor, targets: Tensor) -> Tensor:
     if targets.shape[1] == 0:
         return torch.zeros(targets.shape, device=hidden.device)
     return readout.hidden_token_logits(hidden, targets)
-
-
-def _joined(pieces: list[RowStatistics], groups: int) -> RowStatistics:
-    """Pieces that each hold all groups of some positions, as rows (group, position)."""
-
-    def join(name: str) -> Tensor:
-        parts = [getattr(piece, name) for piece in pieces]
-        shaped = [part.view(groups, -1, *part.shape[1:]) for part in parts]
-        return torch.cat(shaped, dim=1).flatten(0, 1)
-
-    return RowStatistics(**{name: join(name) for name in RowStatistics.__dataclass_fields__})
 
 
 @torch.no_grad()

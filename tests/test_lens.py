@@ -1,0 +1,323 @@
+"""The logit lens: its last row is the model, its statistics are those of a plain softmax."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from families import D_VOCAB, FAMILIES, IDS, N_LAYERS, loaded
+
+from lens_core import InputError, LogitLens, NotExactError, PromptError, capture, logit_lens
+from lens_core.lens import rows
+from lens_core.lens.cells import Cells
+from lens_core.models import LoadedModel
+
+ALL = ["embed", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+SOME = ["llama", "gpt_neox_par", "gemma2", "opt_postln", "granite", "mixtral", "gpt2", "phi"]
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def model(request: pytest.FixtureRequest) -> LoadedModel:
+    return loaded(request.param)
+
+
+@pytest.fixture(params=SOME)
+def some_model(request: pytest.FixtureRequest) -> LoadedModel:
+    return loaded(request.param)
+
+
+def plain_log_probs(model: LoadedModel, states: torch.Tensor) -> torch.Tensor:
+    """[layer, position, d_vocab], everything at once: the textbook lens."""
+    with torch.no_grad():
+        logits = model.readout.logits(states.flatten(0, 1))
+    return logits.log_softmax(-1).view(*states.shape[:2], -1)
+
+
+def test_the_last_layer_is_the_model(model: LoadedModel) -> None:
+    trace, lens = capture(model, IDS), logit_lens(model, IDS)
+    assert trace.logits is not None
+    with torch.no_grad():
+        assert torch.equal(model.readout.logits(trace.stream[-1]), trace.logits)
+    probs = trace.logits.softmax(-1)
+    best = probs.max(-1)
+    assert np.array_equal(lens.final_ids, best.indices.numpy())
+    assert np.array_equal(lens.top_ids[-1, :, 0], lens.final_ids)
+    np.testing.assert_allclose(lens.final_p, best.values.numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(lens.max_p[-1], best.values.numpy(), rtol=0, atol=1e-6)
+    assert lens.kl_final[-1].max() <= 1e-6
+    assert not lens.target_rank[-1].any()
+
+
+def test_statistics_are_those_of_the_full_softmax(model: LoadedModel) -> None:
+    trace, lens = capture(model, IDS), logit_lens(model, IDS, k=7)
+    log_probs = plain_log_probs(model, trace.resid_post)
+    probs = log_probs.exp()
+    top = probs.topk(7, -1)
+    np.testing.assert_allclose(lens.top_p, top.values.numpy(), rtol=0, atol=1e-6)
+    chosen = probs.gather(-1, torch.from_numpy(lens.top_ids))
+    np.testing.assert_allclose(lens.top_p, chosen.numpy(), rtol=0, atol=1e-6)
+    entropy = -(probs * log_probs).sum(-1)
+    np.testing.assert_allclose(lens.entropy, entropy.numpy(), rtol=0, atol=1e-5)
+    divergence = (probs[-1] * (log_probs[-1] - log_probs)).sum(-1)
+    np.testing.assert_allclose(lens.kl_final, divergence.numpy(), rtol=0, atol=1e-5)
+    final = torch.from_numpy(lens.final_ids)
+    ranks = (log_probs > log_probs[:, range(7), final][..., None]).sum(-1)
+    assert np.array_equal(lens.target_rank, ranks.numpy())
+
+
+def test_bounds(model: LoadedModel) -> None:
+    lens = logit_lens(model, IDS, k=50)
+    assert lens.entropy.min() >= 0
+    assert lens.entropy.max() <= np.log(D_VOCAB) + 1e-5
+    assert lens.kl_final.min() >= 0
+    assert (np.diff(lens.top_p, axis=-1) <= 0).all()
+    assert lens.top_p.sum(-1).max() <= 1 + 1e-5
+    is_top = lens.target_rank == 0
+    assert np.array_equal(is_top, lens.top_ids[..., 0] == lens.final_ids)
+
+
+def test_the_lens_of_a_prefix_is_that_of_the_whole(model: LoadedModel) -> None:
+    whole, prefix = logit_lens(model, IDS), logit_lens(model, IDS[:4])
+    np.testing.assert_allclose(whole.max_p[:, :4], prefix.max_p, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(whole.entropy[:, :4], prefix.entropy, rtol=0, atol=1e-4)
+
+
+def test_attribution_sums_to_the_logit(model: LoadedModel) -> None:
+    lens = logit_lens(model, IDS)
+    found = lens.attribution
+    assert found is not None
+    assert found.target == lens.final_ids[-1]
+    assert abs(found.total - found.logit) <= 1e-5 * max(1, abs(found.logit))
+    parts = found.embed + found.attn.sum() + found.mlp.sum() + found.constant
+    assert abs(parts - found.total) <= 1e-5 * max(1, abs(found.total))
+
+
+def test_components_sum_to_the_logits_of_the_targets(some_model: LoadedModel) -> None:
+    """Scale "final": what all parts add to a token's logit, at every position at once."""
+    lens = logit_lens(some_model, IDS, components=["attn_out", "mlp_out"], targets=[17])
+    added = lens.cells["attn_out"].target_logit.sum(0) + lens.cells["mlp_out"].target_logit.sum(0)
+    for position in range(len(IDS)):
+        single = logit_lens(some_model, IDS, targets=[17], track_position=position).attribution
+        assert single is not None
+        expected = single.attn.sum() + single.mlp.sum()
+        np.testing.assert_allclose(added[position], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["final", "local", "own"])
+def test_round_trip(some_model: LoadedModel, scale: str) -> None:
+    lens = logit_lens(
+        some_model, IDS, components=ALL, scale=scale, generate=2, targets=[3, 17], important="prob"
+    )
+    text = json.dumps(lens.to_json(), allow_nan=False)
+    again = LogitLens.from_json(json.loads(text))
+    assert json.dumps(again.to_json(), allow_nan=False) == text
+    with pytest.raises(InputError, match="schema"):
+        LogitLens.from_json({**lens.to_json(), "schema": "lens_core/contribution_graph/1"})
+
+
+def test_the_local_scale_says_what_a_step_changed(some_model: LoadedModel) -> None:
+    names = ["resid_mid", "resid_post", "mlp_out"]
+    lens = logit_lens(some_model, IDS, components=names, scale="local")
+    cells = lens.cells["mlp_out"]
+    assert cells.delta_kl is not None
+    assert cells.top_delta_p is not None
+    if "resid_mid" in lens.cells:
+        before, after = lens.cells["resid_mid"].kl_final, lens.cells["resid_post"].kl_final
+        assert before is not None
+        assert after is not None
+        np.testing.assert_allclose(cells.delta_kl, before - after, rtol=0, atol=1e-5)
+    trace = capture(some_model, IDS)
+    after = plain_log_probs(some_model, trace.resid_post).exp()
+    first = trace.resid_mid if all(trace.has_mid) else trace.resid_pre
+    before = plain_log_probs(some_model, first).exp()
+    wanted = (after - before).gather(-1, torch.from_numpy(cells.top_ids))
+    np.testing.assert_allclose(cells.top_delta_p, wanted.numpy(), rtol=0, atol=1e-5)
+
+
+def test_small_blocks_change_nothing(
+    some_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = logit_lens(some_model, IDS, targets=[3, 96])
+    monkeypatch.setattr(rows, "block_width", lambda readout, n: 13)
+    monkeypatch.setattr(rows, "_rows_at_once", lambda readout: 9)
+    blocked = logit_lens(some_model, IDS, targets=[3, 96])
+    for name in Cells.__dataclass_fields__:
+        one, other = getattr(whole, name), getattr(blocked, name)
+        if one is not None:
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
+
+
+def test_large_vocabularies_find_the_same_tokens() -> None:
+    """The way over group maxima, which short vocabularies never take."""
+    logits = torch.randn(5, 64 * 40 + 11, generator=torch.Generator().manual_seed(0))
+    logits[2, -1] = 9.0
+    for k in (1, 5, 10):
+        values, ids = rows.top_of(logits, k)
+        expected = logits.topk(k, 1)
+        assert torch.equal(values, expected.values)
+        assert torch.equal(ids, expected.indices)
+
+
+def test_layers_and_positions_are_chosen(some_model: LoadedModel) -> None:
+    whole = logit_lens(some_model, IDS)
+    part = logit_lens(some_model, IDS, layers=[0, -1], positions=[-1, 2])
+    assert part.layers == (0, N_LAYERS - 1)
+    assert part.positions == (2, len(IDS) - 1)
+    np.testing.assert_allclose(
+        part.max_p, whole.max_p[[0, -1]][:, [2, -1]], rtol=1e-5, atol=1e-6
+    )
+    first = logit_lens(some_model, IDS, layers=[0])
+    np.testing.assert_allclose(first.kl_final[0], whole.kl_final[0], rtol=1e-4, atol=1e-6)
+
+
+def test_tracked_tokens_have_the_course_of_the_cells(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS, k=3)
+    (tracked,) = lens.tracked
+    assert set(lens.top_ids[:, -1].ravel()) <= set(tracked.ids)
+    for layer in range(N_LAYERS):
+        for place, token in enumerate(lens.top_ids[layer, -1]):
+            index = list(tracked.ids).index(token)
+            assert tracked.rank[index, layer + 1] == place
+            assert abs(tracked.p[index, layer + 1] - lens.top_p[layer, -1, place]) <= 1e-6
+    assert (np.diff(tracked.p.max(1)) <= 0).all()
+
+
+def test_settled_layers(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS)
+    for position, layer in enumerate(lens.settled):
+        tops = lens.top_ids[:, position, 0]
+        assert (tops[layer:] == lens.final_ids[position]).all()
+        assert layer == 0 or tops[layer - 1] != lens.final_ids[position]
+
+
+@pytest.mark.parametrize("criterion", ["prob", "kl_drop", "js", "top1_change", "target_enters_topk"])
+def test_important_layers(some_model: LoadedModel, criterion: str) -> None:
+    everything = logit_lens(some_model, IDS, important=criterion, threshold=0.0).important
+    some = logit_lens(some_model, IDS, important=criterion).important
+    assert everything is not None
+    assert some is not None
+    assert {found["layer"] for found in some.layers} <= {f["layer"] for f in everything.layers}
+    assert all(found["score"] > some.threshold for found in some.layers)
+
+
+def test_kl_drops_telescope(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS, components=["embed"], important="kl_drop", threshold=0.0)
+    found = lens.important
+    kl = lens.cells["embed"].kl_final
+    assert found is not None
+    assert kl is not None
+    trace = capture(some_model, IDS)
+    log_probs = plain_log_probs(some_model, trace.stream)[:, -1]
+    course = (log_probs[-1].exp() * (log_probs[-1] - log_probs)).sum(-1)
+    assert abs(float(course[0]) - float(kl[0, -1])) <= 1e-5
+    drops = course[:-1] - course[1:]
+    assert [f["layer"] for f in found.layers] == [i for i, d in enumerate(drops) if d > 0]
+
+
+def test_generation_is_reproducible_and_greedy_by_default(some_model: LoadedModel) -> None:
+    greedy = logit_lens(some_model, IDS, generate=3)
+    ids = greedy.header["input"]["ids"]
+    assert ids[: len(IDS)] == IDS.tolist()
+    for step in greedy.steps:
+        assert step.id == greedy.final_ids[step.position] == ids[step.position + 1]
+        assert step.rank[-1] == 0
+    sampled = [
+        logit_lens(some_model, IDS, generate=4, temperature=1.5, seed=seed).header["input"]["ids"]
+        for seed in (1, 1, 2)
+    ]
+    assert sampled[0] == sampled[1]
+    assert greedy.header["input"]["sampling"] == {
+        "seed": 0,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "top_k": 0,
+    }
+
+
+def test_the_same_arguments_give_the_same_record(some_model: LoadedModel) -> None:
+    def record() -> dict[str, Any]:
+        found = logit_lens(some_model, IDS, generate=2, temperature=1.0, seed=7).to_json()
+        return {key: value for key, value in found.items() if key not in ("created", "timing")}
+
+    assert record() == record()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"k": 0}, "k is 0"),
+        ({"components": ["nonsense"]}, "nonsense"),
+        ({"components": "resid_post"}, "resid_post"),
+        ({"scale": "loud"}, "loud"),
+        ({"norm": "rms"}, "rms"),
+        ({"layers": [9]}, "layers is 9"),
+        ({"layers": []}, "layers is empty"),
+        ({"positions": [99]}, "positions is 99"),
+        ({"targets": [D_VOCAB]}, f"target id is {D_VOCAB}"),
+        ({"generate": -1}, "generate is -1"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"top_p": 0.0}, "top_p is 0"),
+        ({"important": "luck"}, "luck"),
+        ({"threshold": -1.0}, "threshold is -1"),
+        ({"track_position": 70}, "track_position is 70"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        logit_lens(loaded("llama"), IDS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (torch.tensor([], dtype=torch.long), "0 tokens"),
+        (torch.tensor([1, D_VOCAB]), f"Token id {D_VOCAB}"),
+        (torch.tensor([-1]), "Token id -1"),
+        (torch.tensor([[1, 2]]), "one row"),
+        (torch.tensor([0.5]), "whole numbers"),
+        (torch.ones(65, dtype=torch.long), "65 tokens; the limit is 64"),
+    ],
+)
+def test_bad_ids(ids: torch.Tensor, words: str) -> None:
+    with pytest.raises(PromptError, match=words):
+        logit_lens(loaded("llama"), ids)
+
+
+def test_too_much_generation_is_refused_before_it_starts() -> None:
+    with pytest.raises(PromptError, match="make 67"):
+        logit_lens(loaded("llama"), IDS, generate=60)
+
+
+def test_text_needs_a_tokenizer() -> None:
+    with pytest.raises(PromptError, match="without a tokenizer"):
+        loaded("llama").tokenize("hello")
+
+
+def test_two_threads_never_read_each_others_prompt() -> None:
+    model = loaded("qwen2")
+    prompts = [torch.tensor([5, 6, 7]), torch.tensor([80, 81, 82])]
+    alone = [logit_lens(model, ids).top_logit for ids in prompts]
+    wrong: list[int] = []
+
+    def run(which: int) -> None:
+        for _ in range(20):
+            if not np.array_equal(logit_lens(model, prompts[which]).top_logit, alone[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=run, args=(which,)) for which in (0, 1, 0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_parts_are_refused_where_they_are_not_exact() -> None:
+    model = loaded("gemma4")
+    assert logit_lens(model, IDS).kl_final[-1].max() <= 1e-6
+    with pytest.raises(NotExactError, match="cannot be taken apart"):
+        logit_lens(model, IDS, components=["attn_out"])
