@@ -309,7 +309,9 @@ def _find_columns(
         if call.ended > reader.order or out is None or out.numel() % PROBE_TOKENS:
             continue
         rows = out.reshape(PROBE_TOKENS, -1)
-        columns = (wanted[0, :, None] == rows[0]).to(torch.uint8).argmax(1)
-        if bool((rows[:, columns] == wanted).all()):
-            return ValueColumns(call.module, columns, attention)
+        same = torch.ones(wanted.shape[1], rows.shape[1], dtype=torch.bool, device=rows.device)
+        for entry, row in zip(wanted, rows, strict=True):
+            same &= entry[:, None] == row
+        if bool(same.any(1).all()):
+            return ValueColumns(call.module, same.to(torch.uint8).argmax(1), attention)
     return None

@@ -69,7 +69,7 @@ class FrozenAdd:
         self, state: Float[Tensor, "position d_model"]
     ) -> Float[Tensor, "position d_model"]:
         """What the stream itself contributes to the sum: `state`, or what norms leave of it."""
-        rows = state if self.add.base_norm is None else self.add.base_norm.module(state).float()
+        rows = state if self.add.base_norm is None else self.add.base_norm(state)
         if self.add.sum_norm is not None:
             assert self.sum_scale is not None
             rows = self.add.sum_norm.linear(rows) * self.sum_scale

@@ -130,6 +130,13 @@ def loading_alone() -> Iterator[None]:
 
     What goes wrong while loading is raised as an error that says more than those messages.
     """
+    with _ONE_LOAD, _quiet():
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, and of this thread's messages of transformers only errors."""
     from transformers.utils import logging as transformers_logging
 
     thread = threading.get_ident()
@@ -144,8 +151,7 @@ def loading_alone() -> Iterator[None]:
     if had_bars:
         transformers_logging.disable_progress_bar()
     try:
-        with _ONE_LOAD:
-            yield
+        yield
     finally:
         for handler in handlers:
             handler.removeFilter(passes)

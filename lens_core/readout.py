@@ -98,7 +98,7 @@ class Readout:
         weight: Tensor = self.head.weight  # type: ignore[assignment]
         bias: Tensor | None = getattr(self.head, "bias", None)
         out = linear(hidden, weight[block], None if bias is None else bias[block])
-        return self.finish(out.float())
+        return self.finish(out)
 
     def block_part_logits(
         self, hidden: Float[Tensor, "row d_head_in"], block: slice
@@ -117,20 +117,23 @@ class Readout:
         self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
         """The logits of some tokens, other ones for every row of `hidden`, in float32."""
-        logits = self.raw_token_logits(hidden, tokens)
-        return logits if self.softcap is None else self._capped(logits)
+        return self.finish(self._token_products(hidden, tokens))
 
     def raw_token_logits(
         self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
         """The same before a softcap."""
+        return self._token_products(hidden, tokens).float() * self.scale
+
+    def _token_products(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """What the head itself gives for some tokens, in its own dtype."""
         weight: Tensor = self.head.weight  # type: ignore[assignment]
         bias: Tensor | None = getattr(self.head, "bias", None)
         out = torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float())
         if bias is not None:
             out = out + bias[tokens].float()
         # Rounded as the head rounds, so that a token has one logit everywhere.
-        return out.to(weight.dtype).float() * self.scale
+        return out.to(weight.dtype)
 
     def part_token_logits(
         self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
@@ -140,14 +143,8 @@ class Readout:
         return torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float()) * self.scale
 
     def finish(self, logits: Float[Tensor, "row token"]) -> Float[Tensor, "row token"]:
-        """Apply the logit multiplier and the softcap, in place."""
-        if self.scale != 1.0:
-            logits = logits.mul_(self.scale)
-        return logits if self.softcap is None else self._capped(logits)
-
-    def _capped(self, logits: Tensor) -> Tensor:
-        assert self.softcap is not None
-        return logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        """Apply multiplier and softcap in place, in the dtype of the head; answers float32."""
+        return _finished(logits, self.scale, self.softcap).float()
 
     def constant(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """What the final norm's bias and the head's bias add to each token's logit."""
@@ -185,7 +182,7 @@ def calibrate(probe: Probe) -> Readout | None:
     raw = position_rows(head_call.output)
     assert raw is not None
     numbers = config_numbers(probe.model.config.to_dict())
-    scale, softcap = _finish(raw.float(), probe.logits.float(), numbers)
+    scale, softcap = _finish(raw, probe.logits, numbers)
     readout = Readout(
         tuple(call.module for call in calls),
         norm,
@@ -263,26 +260,31 @@ def _linear_steps(calls: Sequence[Call]) -> tuple[Tensor, ...] | None:
     return tuple(matrices)
 
 
+def _finished(raw: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """`raw` with multiplier and softcap applied, in place and in its own dtype."""
+    if scale != 1.0:
+        raw = raw.mul_(scale)
+    return raw if softcap is None else raw.div_(softcap).tanh_().mul_(softcap)
+
+
 def _finish(raw: Tensor, logits: Tensor, numbers: Sequence[float]) -> tuple[float, float | None]:
-    """The multiplier and softcap between the head's output and the model's logits."""
-    bound = 1e-4 * float(logits.abs().max())
-    if (raw - logits).abs().max() <= bound:
-        return 1.0, None
-    ratio = float((raw * logits).sum() / raw.square().sum())
-    snapped = min((1.0, *numbers), key=lambda number: abs(number - ratio))
-    ratio = snapped if abs(snapped - ratio) <= 1e-3 * abs(ratio) else ratio
-    if (ratio * raw - logits).abs().max() <= bound:
-        return ratio, None
-    largest = float(logits.abs().max())
-    caps = [number for number in numbers if number >= largest]
+    """The multiplier and softcap between the head's output and the model's logits.
+
+    Tried in the dtype of the model, whose rounding tells two caps apart that are nearly equal.
+    """
     # The largest logits are where a cap shows.
     columns = logits.abs().amax(0).topk(min(256, logits.shape[-1])).indices.to(raw.device)
-    raw, logits = raw[:, columns], logits[:, columns]
-    trials = [(scale, cap) for cap in caps for scale in (1.0, *numbers)]
-    return min(
-        trials,
-        key=lambda trial: float(
-            (trial[1] * torch.tanh(trial[0] * raw / trial[1]) - logits).abs().max()
-        ),
-        default=(1.0, None),
-    )
+    raw, logits = raw[:, columns], logits[:, columns].to(raw.device)
+    largest = float(logits.abs().max())
+    ratio = float((raw.float() * logits.float()).sum() / raw.float().square().sum())
+    nearest = min((1.0, *numbers), key=lambda number: abs(number - ratio))
+    caps = [number for number in numbers if number >= largest]
+    trials = [(1.0, None), (nearest, None), (ratio, None)]
+    trials += [(scale, cap) for cap in caps for scale in (1.0, *numbers)]
+    errors = {}
+    for trial in trials:
+        error = float((_finished(raw.clone(), *trial).float() - logits.float()).abs().max())
+        if error <= 1e-6 * largest:
+            return trial
+        errors[trial] = error
+    return min(errors, key=lambda trial: errors[trial])

@@ -107,6 +107,7 @@ def capture(
     """
     if logits not in ("all", "last", "none"):
         raise InputError(f'logits is "{logits}"; it can be "all", "last" or "none".')
+    loaded.require("states")
     ids = check_ids(loaded, ids)
     exact = loaded.self_check.reason_off("streams") is None
     wanted = set(SITES if exact else ()) if sites is None else set(sites)
@@ -165,7 +166,8 @@ def forward(model: PreTrainedModel, ids: Int[Tensor, "batch position"], *, logit
 
 def keeps_logits(model: PreTrainedModel) -> bool:
     """Whether the forward of this family can leave out the logits of earlier positions."""
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def _complete(anatomy: Anatomy, stream: Tensor, mid: Tensor, attn: Tensor, mlp: Tensor) -> None:

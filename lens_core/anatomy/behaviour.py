@@ -43,6 +43,11 @@ class NormFacts:
     bias: Float[Tensor, " d_model"]
     centred: bool
 
+    def __call__(self, state: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        """The norm itself, computed in its own dtype, as float32."""
+        dtype = next((p.dtype for p in self.module.parameters()), state.dtype)
+        return self.module(state.to(dtype)).float()
+
     def linear(self, part: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """`gain * (part - mean)`: what the norm does to a part before dividing by the scale."""
         gain = self.gain.to(part.device)

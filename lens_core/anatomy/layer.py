@@ -43,7 +43,26 @@ class Seen:
         """Whether two sets of rows are the same up to rounding."""
         if first is None or second is None:
             return False
-        return bool((first - second).abs().max() <= self.bound * second.abs().max())
+        return self.sums_to(second, first)
+
+    def sums_to(self, total: Tensor, *terms: Tensor) -> bool:
+        """Whether the terms add up to `total` up to rounding, entry by entry.
+
+        Relative to the terms of the same entry: trained streams have a few entries a thousand
+        times larger than the rest, beside which everything else would pass for rounding.
+        """
+        size = torch.stack([term.abs() for term in terms]).sum(0)
+        return bool(((total - torch.stack(terms).sum(0)).abs() <= self.rounding * size).all())
+
+    @property
+    def rounding(self) -> float:
+        """A few units in the last place of the dtype that the model computes in."""
+        return 8 * torch.finfo(self.probe.resid_post.dtype).eps
+
+    def shows(self, part: Tensor, total: Tensor) -> bool:
+        """Whether a part is more than rounding in a fair share of the entries of the total."""
+        visible = part.abs() > 4 * self.rounding * total.abs()
+        return bool(visible.float().mean() > 0.05)
 
 
 def layer_parts(probe: BlockProbe, constants: Sequence[float]) -> LayerParts:
@@ -197,14 +216,12 @@ def _explains(seen: Seen, total: Tensor, base: Tensor, part: Tensor | None) -> f
     """The scale with `total = base + scale * part`, or None when there is none."""
     if part is None or not bool(part.any()):
         return None
-    change = total - base
-    measured = float((change * part).sum() / part.square().sum())
+    measured = float(((total - base) * part).sum() / part.square().sum())
     scale = _snapped(measured, seen)
-    # Relative to the sum, because that is where the model rounds.
-    if abs(scale) < 1e-3 or not seen.equal(base + scale * part, total):
+    if abs(scale) < 1e-3 or not seen.sums_to(total, base, scale * part):
         return None
     # A part too small to be seen in the sum proves nothing.
-    return scale if (scale * part).abs().max() > seen.bound * total.abs().max() else None
+    return scale if seen.shows(scale * part, total) else None
 
 
 def _explains_two(
@@ -215,19 +232,16 @@ def _explains_two(
     change = (total - base).flatten()[:, None].double()
     measured = torch.linalg.lstsq(columns.cpu(), change.cpu()).solution[:, 0].tolist()
     scale_1, scale_2 = (_snapped(value, seen) for value in measured)
-    if min(abs(scale_1), abs(scale_2)) < 1e-3:
+    parts = (scale_1 * first, scale_2 * second)
+    if min(abs(scale_1), abs(scale_2)) < 1e-3 or not seen.sums_to(total, base, *parts):
         return None
-    return (
-        (scale_1, scale_2) if seen.equal(base + scale_1 * first + scale_2 * second, total) else None
-    )
+    return (scale_1, scale_2) if all(seen.shows(part, total) for part in parts) else None
 
 
 def _snapped(measured: float, seen: Seen) -> float:
-    """1 or a number of the configuration when the measured scale is that within rounding."""
-    for value in (1.0, *seen.constants):
-        if abs(measured - value) <= 10 * seen.bound * abs(value):
-            return value
-    return measured
+    """1 or the nearest number of the configuration, when the measured scale is that in rounding."""
+    nearest = min((1.0, *seen.constants), key=lambda value: abs(measured - value))
+    return nearest if abs(measured - nearest) <= seen.bound * abs(nearest) else measured
 
 
 def _with_neurons(seen: Seen, parts: LayerParts, added: Call) -> LayerParts:

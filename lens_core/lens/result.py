@@ -70,9 +70,9 @@ class LogitLens:
 
     def __getattr__(self, name: str) -> Any:
         """The arrays of the block outputs by their own names: `top_ids`, `top_p`, `entropy`, ..."""
-        if not name.startswith("_") and name in Cells.__dataclass_fields__:
+        if name in Cells.__dataclass_fields__ and "resid_post" in self.cells:
             return getattr(self.cells["resid_post"], name)
-        raise AttributeError(name)
+        raise AttributeError(f"A LogitLens of {', '.join(self.cells)} has no {name!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values, ready for `json.dumps(..., allow_nan=False)`."""

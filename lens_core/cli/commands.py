@@ -1,0 +1,228 @@
+"""The commands of `python -m lens_core`, and their options."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from io import TextIOWrapper
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lens_core.cli import options as given
+from lens_core.cli.output import (
+    STREAM,
+    check_json_target,
+    prompt_text,
+    reported,
+    whole_numbers,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from lens_core.models import LoadedModel
+    from lens_core.settings import Settings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    # A LensError becomes one line in `reported`; anything else is a bug and keeps its traceback.
+    pretty_exceptions_enable=False,
+    help="A microscope for Hugging Face causal language models.",
+)
+
+
+@app.command("logit-lens")
+def logit_lens_command(
+    prompt: given.Prompt,
+    model: given.Model = "demo",
+    json: given.JsonFile = None,
+    k: given.K = 5,
+    components: given.Components = None,
+    layers: given.Layers = None,
+    positions: given.Positions = None,
+    scale: given.Scale = "final",
+    norm: given.Norm = "final",
+    target: given.Targets = None,
+    target_id: given.TargetIds = None,
+    track_position: given.Track = -1,
+    generate: given.Generate = 0,
+    temperature: given.Temperature = 0.0,
+    top_p: given.TopP = 1.0,
+    top_k: given.TopK = 0,
+    seed: given.Seed = 0,
+    important: given.Important = "kl_drop",
+    threshold: given.Threshold = None,
+    compat: given.Compat = False,
+    special: given.Special = "default",
+    template: given.Template = None,
+    edit: given.EditFile = None,
+    strength: given.Strength = 1.0,
+    max_tokens: given.MaxTokens = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    quantization: given.Quantization = None,
+    revision: given.Revision = None,
+    trust_remote_code: given.TrustRemoteCode = False,
+    settings: given.SettingsFile = None,
+) -> None:
+    """Read the model's next token after each layer.
+
+    The important layers with their top tokens: block outputs as probabilities, attention and MLP
+    as the logits they add; then the top token of every layer at the last positions.
+    """
+    options: dict[str, Any] = {
+        "k": k,
+        "layers": whole_numbers("--layers", layers),
+        "positions": whole_numbers("--positions", positions),
+        "scale": scale,
+        "norm": norm,
+        "targets": [*(target or ()), *(target_id or ())],
+        "track_position": track_position,
+        "generate": generate,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "seed": seed,
+        "important": important,
+        "threshold": threshold,
+        "compat": compat,
+    }
+    loading = {
+        "revision": revision,
+        "dtype": dtype,
+        "device": device,
+        "quantization": quantization,
+        "trust_remote_code": trust_remote_code,
+    }
+    with reported():
+        check_json_target(json)
+        text = prompt_text(prompt)
+        chosen = _settings(settings)
+        options["max_tokens"] = max_tokens or chosen.max_tokens.logit_lens
+        loaded = _load(chosen, model, loading)
+        options["components"] = _components(loaded, components)
+        with _edited(loaded, edit or (), strength):
+            record = _lens_record(loaded, text, template, special, options)
+        _show_lens(record, json)
+
+
+@app.command("models")
+def models_command(json: given.JsonFile = None, settings: given.SettingsFile = None) -> None:
+    """List the models of the settings.
+
+    Says what is known of each without loading it; nothing is downloaded.
+    """
+    from lens_core.cli.model_report import listed_models, model_list
+
+    with reported():
+        check_json_target(json)
+        records = listed_models(_settings(settings))
+        if json is not None:
+            write_json(json, {"schema": "lens_core/models/1", "models": records})
+        if json != STREAM:
+            _write(model_list(records))
+
+
+@app.command("check")
+def check_command(
+    model: given.ModelName,
+    json: given.JsonFile = None,
+    device: given.Device = None,
+    dtype: given.Dtype = None,
+    quantization: given.Quantization = None,
+    revision: given.Revision = None,
+    trust_remote_code: given.TrustRemoteCode = False,
+    settings: given.SettingsFile = None,
+) -> None:
+    """Load a model and print its facts.
+
+    With the errors that the self-check measured, and the features that it allows.
+    """
+    from lens_core.cli.model_report import facts_report
+
+    loading = {
+        "revision": revision,
+        "dtype": dtype,
+        "device": device,
+        "quantization": quantization,
+        "trust_remote_code": trust_remote_code,
+    }
+    with reported():
+        check_json_target(json)
+        loaded = _load(_settings(settings), model, loading)
+        record = {**loaded.header("check"), "facts": asdict(loaded.facts)}
+        if json is not None:
+            write_json(json, record)
+        if json != STREAM:
+            _write(facts_report(record["facts"], record["self_check"]))
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that cannot show a character gets its number instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="python -m lens_core")
+
+
+def _settings(path: str | None) -> "Settings":
+    from lens_core.settings import Settings, load_settings
+
+    return Settings() if path is None else load_settings(path)
+
+
+def _load(settings: "Settings", name: str, options: dict[str, Any]) -> "LoadedModel":
+    from lens_core import load_model
+
+    return load_model(settings.models.get(name) or name, **options)
+
+
+def _components(loaded: "LoadedModel", chosen: str | None) -> tuple[str, ...]:
+    """The components to read; by default those of the report that are exact for this model."""
+    if chosen is not None:
+        return tuple(part.strip() for part in chosen.split(","))
+    off = [loaded.self_check.reason_off(feature) for feature in ("streams", "attribution")]
+    return ("resid_post",) if any(off) else ("resid_post", "attn_out", "mlp_out")
+
+
+def _edited(loaded: "LoadedModel", files: Sequence[str], strength: float) -> ExitStack:
+    """The edits, to be held for a block."""
+    stack = ExitStack()
+    if files:
+        from lens_core.edits import applied, load_edit
+
+        edits = [load_edit(file) for file in files]
+        stack.enter_context(applied(loaded, *edits, strength=strength))
+    return stack
+
+
+def _lens_record(
+    loaded: "LoadedModel",
+    text: str,
+    template: str | None,
+    special: str,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    from lens_core import logit_lens
+
+    ids = loaded.tokenize(text, template=template, special=special)
+    return logit_lens(loaded, ids, **options).to_json()
+
+
+def _show_lens(record: dict[str, Any], json: str | None) -> None:
+    from lens_core.cli.lens_report import lens_report
+
+    if json is not None:
+        write_json(json, record)
+    if json != STREAM:
+        _write(lens_report(record, columns=get_terminal_size((100, 24)).columns))
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write lines; styles are left out where nobody looks at a terminal."""
+    for line in lines:
+        typer.echo(line)

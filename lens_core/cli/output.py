@@ -1,0 +1,101 @@
+"""What goes in and out: the prompt, the JSON file, and errors as one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lens_core.cli.terminal import harmless
+from lens_core.errors import InputError, LensError, PromptError
+
+STREAM = "-"
+"""Stands for standard input as a prompt, for standard output as a file."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """What a user can put right becomes one line on standard error, and exit code 2."""
+    try:
+        yield
+    except LensError as error:
+        message = " ".join(str(error).split())
+        typer.echo(f"Error: {harmless(message)}", err=True)
+        raise typer.Exit(2) from error
+
+
+def prompt_text(prompt: str) -> str:
+    """The prompt itself, or standard input without its last line end for "-".
+
+    Raises:
+        PromptError: it is not UTF-8.
+    """
+    if prompt != STREAM:
+        # Bytes of the command line that are no UTF-8 arrive as lone surrogates.
+        raw = prompt.encode("utf-8", errors="surrogateescape")
+    else:
+        raw = sys.stdin.buffer.read()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"The prompt is not UTF-8: byte {error.start} is 0x{raw[error.start]:02X}. "
+            "Convert it to UTF-8."
+        ) from error
+    return text.removesuffix("\n").removesuffix("\r") if prompt == STREAM else text
+
+
+def check_json_target(name: str | None) -> None:
+    """Refuse a file that cannot be written, before anything is computed.
+
+    Raises:
+        InputError: its folder is missing, or the name is a folder.
+    """
+    if name is None or name == STREAM:
+        return
+    path = Path(name)
+    if not path.parent.is_dir():
+        raise InputError(
+            f'The file "{name}" cannot be written: there is no folder "{path.parent}". '
+            "Make the folder first, or give another path."
+        )
+    if path.is_dir():
+        raise InputError(f'"{name}" is a folder; give the name of a file to write.')
+
+
+def write_json(name: str, record: Mapping[str, Any]) -> None:
+    """Write strict JSON to a file, or to standard output for "-".
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from lens_core.records import dumps
+
+    data = dumps(record).encode("utf-8") + b"\n"
+    if name == STREAM:
+        typer.echo(data, nl=False)
+        return
+    try:
+        Path(name).write_bytes(data)
+    except OSError as error:
+        raise InputError(f'The file "{name}" cannot be written: {error.strerror}.') from error
+
+
+def whole_numbers(option: str, text: str | None) -> list[int] | None:
+    """The numbers of a list such as "0,5,-1"; None for none.
+
+    Raises:
+        typer.BadParameter: something else is in the list.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of whole numbers such as 0,5,-1.", param_hint=option
+        ) from error
