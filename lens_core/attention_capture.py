@@ -2,9 +2,7 @@
 
 The function is looked up in the model's own file and registered under a private name together
 with the mask function of "eager": without that mask attention silently stops being causal. So
-sinks, softcaps, ALiBi and sliding windows are the model's. Families that bypass the registry
-(Falcon, Bloom, MPT, GPT-J, GPT-Neo) hand out their pattern when asked, and their values are
-columns of a projection, found with prompts of one token, where attention is the identity.
+sinks, softcaps, ALiBi and sliding windows are the model's.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lens_core.anatomy import ValueColumns
 from lens_core.anatomy.behaviour import tolerance
-from lens_core.anatomy.calls import Call, recording
-from lens_core.anatomy.probe import PROBE_TOKENS, block_inputs
+from lens_core.anatomy.probe import block_inputs
+from lens_core.attention_own import ask_for_attention, attention_set_to, uses_registry
+from lens_core.network import run
 from lens_core.trace import inputs_of
 
 if TYPE_CHECKING:
@@ -106,11 +104,6 @@ def _register() -> None:
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
 
 
-def uses_registry(model: PreTrainedModel) -> bool:
-    """Whether the family takes its attention function from the registry."""
-    return bool(model._can_set_attn_implementation())
-
-
 @contextmanager
 def recording_attention(
     model: PreTrainedModel, *, multiply: bool = False
@@ -120,25 +113,10 @@ def recording_attention(
     recorder = _Recorder({}, multiply)
     token = _recorder.set(recorder)
     try:
-        with _attention_set_to(model, NAME):
+        with attention_set_to(model, NAME):
             yield recorder.seen
     finally:
         _recorder.reset(token)
-
-
-@contextmanager
-def _attention_set_to(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Every configuration of the model names another attention function, for the block."""
-    found = (getattr(module, "config", None) for module in model.modules())
-    configs = {id(c): c for c in found if hasattr(c, "_attn_implementation_internal")}
-    before = [(config, config._attn_implementation) for config in configs.values()]
-    try:
-        for config, _ in before:
-            config._attn_implementation_internal = name
-        yield
-    finally:
-        for config, old in before:
-            config._attn_implementation_internal = old
 
 
 @torch.no_grad()
@@ -148,14 +126,13 @@ def capture_attention(
     ids: Int[Tensor, " position"],
 ) -> AttentionCapture:
     """Run once with attention written down; the caller holds the model's lock."""
-    device = model.get_input_embeddings().weight.device
     with _projection_inputs(anatomy, len(ids)) as mixed:
         if uses_registry(model):
-            with recording_attention(model) as seen, torch.inference_mode():
-                logits = model(input_ids=ids[None].to(device), use_cache=False).logits[0]
+            with recording_attention(model) as seen:
+                logits = run(model, ids[None]).logits[0]
             found = _by_layer(anatomy, seen)
         else:
-            logits, found = _ask(model, ids.to(device), anatomy.values)
+            logits, found = ask_for_attention(model, ids, anatomy.values)
     bound = tolerance(model.dtype)
     layers = tuple(
         _layer_attention(*found[layer], mixed[layer], bound) if layer in found else None
@@ -190,12 +167,11 @@ def gate_rel_err(probe: Probe, anatomy: Anatomy) -> float:
     """
     model, length = probe.model, len(probe.ids)
     states = [(block.block, block.resid_pre) for block in probe.blocks]
-    device = model.get_input_embeddings().weight.device
     found: list[dict[int, Tensor]] = []
     for multiply in (False, True):
-        with _projection_inputs(anatomy, length) as mixed, block_inputs(states):
-            with recording_attention(model, multiply=multiply), torch.inference_mode():
-                model(input_ids=probe.ids[None].to(device), use_cache=False)
+        recorded = recording_attention(model, multiply=multiply)
+        with _projection_inputs(anatomy, length) as mixed, block_inputs(states), recorded:
+            run(model, probe.ids[None])
         found.append(mixed)
     plain, multiplied = found
     with_attention = [layer for layer in plain if not torch.equal(plain[layer], multiplied[layer])]
@@ -231,87 +207,3 @@ def _layer_attention(
     if (ungated - mixed).abs().max() > 3 * bound * mixed.abs().max():
         gate = torch.where(ungated != 0, mixed / ungated, 0.0)
     return LayerAttention(pattern, values, mixed, gate)
-
-
-def _ask(
-    model: PreTrainedModel,
-    ids: Tensor,
-    sources: tuple[ValueColumns | None, ...],
-) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
-    """Pattern from the attention module's answer, values from the columns of a projection."""
-    kept = [source for source in sources if source is not None]
-    modules = {source.projection for source in kept} | {source.attention for source in kept}
-    # Set to eager, or Falcon builds no mask for its pattern and looks ahead (measured: logits off
-    # by half of their size).
-    with recording(list(modules)) as record, _attention_set_to(model, "eager"):
-        with torch.inference_mode():
-            logits = model(input_ids=ids[None], use_cache=False, output_attentions=True).logits[0]
-    answers = {call.module: call for call in record.calls}
-    found = {}
-    for layer, source in enumerate(sources):
-        if source is None:
-            continue
-        pattern = _pattern(answers[source.attention], len(ids))
-        out = answers[source.projection].output
-        if pattern is None or out is None:
-            continue
-        rows = out.reshape(len(ids), -1).float()[:, source.columns]
-        # One value head for each query head: shared ones are simply repeated.
-        values = rows.reshape(len(ids), pattern.shape[0], -1).transpose(0, 1)
-        found[layer] = (pattern, values.clone())
-    return logits, found
-
-
-def _pattern(call: Call, length: int) -> Tensor | None:
-    """The [1, head, query, key] tensor in an attention module's answer."""
-    for tensor in call.outputs[1:]:
-        if tensor.dim() == 4 and tensor.shape[-2:] == (length, length):
-            return tensor[0].float()
-    return None
-
-
-@torch.no_grad()
-def value_columns(model: PreTrainedModel, anatomy: Anatomy) -> tuple[ValueColumns | None, ...]:
-    """For each layer of a family outside the registry, where pattern and values can be taken.
-
-    In a prompt of one token the pattern is 1, so the output projection reads the values
-    themselves: every entry is looked up among the projections' outputs, over several tokens.
-    """
-    if uses_registry(model):
-        return ()
-    embedding = model.get_input_embeddings().weight
-    ids = (torch.arange(PROBE_TOKENS) % embedding.shape[0]).to(embedding.device)
-    modules = [module for parts in anatomy.layers for module in parts.block.modules()]
-    with torch.inference_mode():
-        with recording(modules) as asked, _attention_set_to(model, "eager"):
-            model(input_ids=ids[None], use_cache=False, output_attentions=True)
-        with recording(modules) as single:
-            model(input_ids=ids[:, None], use_cache=False)
-    found = []
-    for parts in anatomy.layers:
-        attention = next(
-            (c.module for c in asked.inside(parts.block) if _pattern(c, PROBE_TOKENS) is not None),
-            None,
-        )
-        found.append(_find_columns(single.inside(parts.block), parts.attn_proj, attention))
-    return tuple(found)
-
-
-def _find_columns(
-    calls: list[Call], projection: nn.Module | None, attention: nn.Module | None
-) -> ValueColumns | None:
-    reader = next((call for call in calls if call.module is projection), None)
-    if reader is None or reader.input is None or attention is None:
-        return None
-    wanted = reader.input.reshape(PROBE_TOKENS, -1)
-    for call in calls:
-        out = call.output
-        if call.ended > reader.order or out is None or out.numel() % PROBE_TOKENS:
-            continue
-        rows = out.reshape(PROBE_TOKENS, -1)
-        same = torch.ones(wanted.shape[1], rows.shape[1], dtype=torch.bool, device=rows.device)
-        for entry, row in zip(wanted, rows, strict=True):
-            same &= entry[:, None] == row
-        if bool(same.any(1).all()):
-            return ValueColumns(call.module, same.to(torch.uint8).argmax(1), attention)
-    return None

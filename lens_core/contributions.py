@@ -32,7 +32,7 @@ COMPAT_FLOOR = 1e-5
 class Shares:
     """The contributions to one whole at each position; they sum to 1 unless degenerate."""
 
-    parts: Float[Tensor, "position *part"]
+    parts: Float[Tensor, "position ..."]
     residual: Float[Tensor, " position"]
     bias: Float[Tensor, " position"]
     """0 everywhere when biases are ignored."""
@@ -62,7 +62,7 @@ def proximity(
 
 
 def normalised(
-    near: Float[Tensor, "position *part"],
+    near: Float[Tensor, "position ..."],
     residual: Float[Tensor, " position"],
     bias: Float[Tensor, " position"],
     mlp: Float[Tensor, " position"] | None = None,
@@ -94,8 +94,9 @@ def attention_shares(
 ) -> Shares:
     """Contributions of every (source, head) to the state after attention: [position, source, head].
 
-    In a parallel layer `mlp_out` enters the same sum and shares in it. Streamed by head and block of targets: no tensor of size position^2 x head x d_model exists.
-    Future sources are skipped in clean numerics; in compat numerics they get the floor.
+    In a parallel layer `mlp_out` enters the same sum and shares in it. Streamed by head and block
+    of targets: no tensor of size position^2 x head x d_model exists. Future sources are skipped
+    in clean numerics; in compat numerics they get the floor.
     """
     heads, length, _ = parts.pattern.shape
     near = torch.zeros(length, length, heads, device=parts.whole.device)

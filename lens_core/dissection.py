@@ -181,7 +181,7 @@ def dissect(
         return found[0].logits
 
     with recording(_watched(anatomy)) as calls:
-        trace = capture_streams(model, anatomy, ids, SITES, run=run)
+        trace = capture_streams(model, anatomy, ids, SITES, forward_pass=run)
     return Dissection(anatomy, trace, found[0], calls)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from lens_core.anatomy import find_anatomy, run_probe
-from lens_core.attention_capture import value_columns
+from lens_core.attention_own import value_columns
 from lens_core.errors import ModelError
 from lens_core.models import LoadedModel, ModelFacts
+from lens_core.network import input_device
 from lens_core.readout import calibrate
 from lens_core.self_check import self_check
 
@@ -62,7 +63,7 @@ def examine(
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         max_positions=_max_positions(model),
         topology=anatomy.topology,
-        device=str(model.get_input_embeddings().weight.device),
+        device=str(input_device(model)),
         weights_sha256=weights_sha256,
         tokenizer_sha256=tokenizer_sha256,
         **_readout_facts(readout),

@@ -83,7 +83,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase | None
     facts: ModelFacts
     anatomy: Anatomy
-    readout: Readout
+    found_readout: Readout | None
     self_check: SelfCheck
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     """Held by whoever runs the model or changes weights: two runs would mix their hooks."""
@@ -96,9 +96,23 @@ class LoadedModel:
         return self.facts.n_layers
 
     @property
+    def readout(self) -> Readout:
+        """The way from states to logits.
+
+        Raises:
+            NotExactError: none was found.
+        """
+        if self.found_readout is None:
+            self.require("readout")
+        assert self.found_readout is not None
+        return self.found_readout
+
+    @property
     def device(self) -> torch.device:
         """Where token ids go in: the device of the input embeddings."""
-        return self.model.get_input_embeddings().weight.device
+        from lens_core.network import input_device
+
+        return input_device(self.model)
 
     def require(self, feature: str) -> None:
         """Refuse a feature that the self-check switched off.
@@ -198,6 +212,8 @@ def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None
     """
     import torch
 
+    from lens_core.network import embedding_rows
+
     ids = torch.as_tensor(ids)
     if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
         raise PromptError(
@@ -211,7 +227,7 @@ def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None
         raise PromptError(
             f"The prompt has {len(ids)} tokens; the limit is {min(limits)}. Shorten the prompt."
         )
-    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    rows = embedding_rows(loaded.model)
     outside = ids[(ids < 0) | (ids >= rows)]
     if len(outside):
         raise PromptError(

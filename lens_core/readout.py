@@ -175,7 +175,7 @@ def calibrate(probe: Probe) -> Readout | None:
         return None
     target = position_rows(head_call.input)
     chain = None if target is None else _chain(probe.tail, states, target, head_call)
-    if chain is None or not isinstance(getattr(head, "weight", None), torch.Tensor):
+    if head is None or chain is None or not isinstance(getattr(head, "weight", None), torch.Tensor):
         return None
     calls, input_scale = chain
     norm = norm_facts(calls[0]) if calls else None

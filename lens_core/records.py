@@ -6,8 +6,8 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from dataclasses import fields
+from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, TypeVar
 

@@ -6,7 +6,6 @@ float32 tensor a site, so memory is what is kept and nothing more. Attention is 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from lens_core.anatomy.calls import tensors_of
 from lens_core.errors import InputError, NotExactError
 from lens_core.models import LoadedModel, check_ids
+from lens_core.network import input_device, last_logits_only, run
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -125,14 +125,14 @@ def capture_streams(
     ids: Int[Tensor, " position"],
     sites: Collection[str],
     logits: str = "all",
-    run: Callable[[], Float[Tensor, "position d_vocab"]] | None = None,
+    forward_pass: Callable[[], Float[Tensor, "position d_vocab"]] | None = None,
 ) -> Trace:
     """`capture` without its checks, for whoever holds the lock.
 
-    `run` makes the forward pass and answers its logits, where a plain one will not do.
+    `forward_pass` makes the pass and answers its logits, where a plain one will not do.
     """
     inner = bool(set(sites) - {"resid_pre", "resid_post"})
-    device = model.get_input_embeddings().weight.device
+    device = input_device(model)
     sizes = (len(anatomy.layers), len(ids), anatomy.d_model)
     stream = torch.zeros(sizes[0] + 1, *sizes[1:], device=device)
     mid, attn, mlp = (torch.zeros(sizes, device=device) if inner else None for _ in range(3))
@@ -148,7 +148,7 @@ def capture_streams(
             if parts.mid is not None:
                 copy = _copy_output if parts.mid_is_output else _copy_input
                 copy(hooks, parts.mid, mid[layer])
-        answer = forward(model, ids[None], logits=logits).logits[0] if run is None else run()
+        answer = forward(model, ids, logits=logits) if forward_pass is None else forward_pass()
     if mid is not None and attn is not None and mlp is not None:
         _complete(anatomy, stream, mid, attn, mlp)
     kept = None if logits == "none" else answer.to(torch.float32, copy=True)
@@ -156,18 +156,12 @@ def capture_streams(
     return Trace(ids, stream, has_mid, kept, mid, attn, mlp)
 
 
-def forward(model: PreTrainedModel, ids: Int[Tensor, "batch position"], *, logits: str) -> Any:
-    """The model's own answer, without a cache; only the last logits where all are not needed."""
-    keep = {} if logits == "all" or not keeps_logits(model) else {"logits_to_keep": 1}
-    device = model.get_input_embeddings().weight.device
-    with torch.inference_mode():
-        return model(input_ids=ids.to(device), use_cache=False, **keep)
-
-
-def keeps_logits(model: PreTrainedModel) -> bool:
-    """Whether the forward of this family can leave out the logits of earlier positions."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+def forward(
+    model: PreTrainedModel, ids: Int[Tensor, " position"], *, logits: str = "all"
+) -> Float[Tensor, "position d_vocab"]:
+    """The model's own logits; only the last ones where all are not needed."""
+    options = {} if logits == "all" else last_logits_only(model)
+    return run(model, ids[None], **options).logits[0]
 
 
 def _complete(anatomy: Anatomy, stream: Tensor, mid: Tensor, attn: Tensor, mlp: Tensor) -> None:

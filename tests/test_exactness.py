@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_the_captured_input_of_each_block_is_the_output_of_the_one_before(
     model: LoadedModel,
 ) -> None:
     blocks = run_probe(model.model).blocks
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert torch.equal(before.resid_post, after.resid_pre)
 
 
@@ -206,12 +207,12 @@ def test_head_contributions_to_the_logits_sum_to_those_of_attention(
 
 def test_capture_leaves_no_trace(model: LoadedModel) -> None:
     network = model.model
-    before = forward(network, IDS[None], logits="all").logits
+    before = forward(network, IDS)
     hooks = _hooks(network)
     implementation = network.config._attn_implementation
     capture(model, IDS)
     dissect(network, model.anatomy, IDS)
-    assert torch.equal(forward(network, IDS[None], logits="all").logits, before)
+    assert torch.equal(forward(network, IDS), before)
     assert _hooks(network) == hooks
     assert network.config._attn_implementation == implementation
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -225,7 +226,7 @@ def test_a_failing_run_leaves_no_trace(model: LoadedModel) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        capture_streams(network, model.anatomy, IDS, ("attn_out",), run=fail)
+        capture_streams(network, model.anatomy, IDS, ("attn_out",), forward_pass=fail)
     handle = model.anatomy.layers[1].block.register_forward_hook(lambda *_: fail())
     try:
         with pytest.raises(InterruptedError):

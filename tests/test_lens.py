@@ -167,9 +167,7 @@ def test_layers_and_positions_are_chosen(some_model: LoadedModel) -> None:
     part = logit_lens(some_model, IDS, layers=[0, -1], positions=[-1, 2])
     assert part.layers == (0, N_LAYERS - 1)
     assert part.positions == (2, len(IDS) - 1)
-    np.testing.assert_allclose(
-        part.max_p, whole.max_p[[0, -1]][:, [2, -1]], rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(part.max_p, whole.max_p[[0, -1]][:, [2, -1]], rtol=1e-5, atol=1e-6)
     first = logit_lens(some_model, IDS, layers=[0])
     np.testing.assert_allclose(first.kl_final[0], whole.kl_final[0], rtol=1e-4, atol=1e-6)
 
@@ -194,7 +192,9 @@ def test_settled_layers(some_model: LoadedModel) -> None:
         assert layer == 0 or tops[layer - 1] != lens.final_ids[position]
 
 
-@pytest.mark.parametrize("criterion", ["prob", "kl_drop", "js", "top1_change", "target_enters_topk"])
+@pytest.mark.parametrize(
+    "criterion", ["prob", "kl_drop", "js", "top1_change", "target_enters_topk"]
+)
 def test_important_layers(some_model: LoadedModel, criterion: str) -> None:
     everything = logit_lens(some_model, IDS, important=criterion, threshold=0.0).important
     some = logit_lens(some_model, IDS, important=criterion).important

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_state_space_models_keep_the_lens_and_the_streams() -> None:
     torch.testing.assert_close(trace.resid_post, trace.resid_pre + trace.attn_out)
     assert not trace.mlp_out.any()
     assert logit_lens(model, IDS, components=["resid_post", "attn_out"]).kl_final[-1].max() <= 1e-6
-    with pytest.raises(NotExactError, match="no attention pattern|opaque"):
+    with pytest.raises(NotExactError, match="opaque"):
         model.require("heads")
 
 
@@ -109,7 +110,7 @@ def test_bfloat16_is_found_and_measured(name: str) -> None:
 @pytest.mark.parametrize("name", ["qwen2", "gemma2", "gpt_neox_par"])
 def test_a_few_huge_entries_hide_nothing(name: str, dtype: torch.dtype) -> None:
     """Trained streams have them; an error relative to the largest entry would see nothing else."""
-    network = build(name)
+    network: Any = build(name)
     with torch.no_grad():
         network.get_input_embeddings().weight[:, 5] *= 3000.0
     model = wrap_model(network.to(dtype))
@@ -151,7 +152,7 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
     network = build("llama")
     with torch.no_grad():
         network.model.norm.weight[3] = torch.inf
-    with pytest.raises(ModelError, match="finite|infinite|inf"):
+    with pytest.raises(ModelError, match="finite"):
         wrap_model(network)
 
 

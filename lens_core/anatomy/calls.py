@@ -71,7 +71,7 @@ def tensors_of(value: Any) -> tuple[Tensor, ...]:
 
 @contextmanager
 def recording(modules: Sequence[nn.Module]) -> Iterator[Recording]:
-    """Write down every call of `modules` while the block runs; the hooks come off on the way out."""
+    """Write down every call of `modules` while the block runs; the hooks come off after it."""
     record = Recording()
     open_calls: dict[nn.Module, list[Call]] = {}
 

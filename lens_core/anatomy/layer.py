@@ -56,8 +56,8 @@ class Seen:
 
     @property
     def rounding(self) -> float:
-        """A few units in the last place of the dtype that the model computes in."""
-        return 8 * torch.finfo(self.probe.resid_post.dtype).eps
+        """What two or three roundings can do in the dtype that the model computes in."""
+        return 2 * torch.finfo(self.probe.resid_post.dtype).eps
 
     def shows(self, part: Tensor, total: Tensor) -> bool:
         """Whether a part is more than rounding in a fair share of the entries of the total."""
@@ -175,7 +175,7 @@ def _parallel(seen: Seen, projection: Call) -> LayerParts | None:
             if call.order in around or call is attn_call or mlp is None or attn is None:
                 continue
             scales = _explains_two(seen, seen.after, seen.before, attn, mlp)
-            if scales is None:
+            if scales is None or _is_read(seen, projection, seen.before, scales[0] * attn):
                 continue
             parts = LayerParts(
                 seen.probe.block,
@@ -186,6 +186,13 @@ def _parallel(seen: Seen, projection: Call) -> LayerParts | None:
             )
             return _with_neurons(seen, parts, call)
     return None
+
+
+def _is_read(seen: Seen, projection: Call, *terms: Tensor) -> bool:
+    """Whether something behind the projection reads the sum of the terms."""
+    later = [call for call in seen.probe.calls if call.order > projection.ended]
+    states = [rows for call in later if (rows := seen.rows(call.input)) is not None]
+    return any(seen.sums_to(state, *terms) for state in states)
 
 
 def _alone(seen: Seen, projection: Call) -> LayerParts | None:
@@ -216,8 +223,10 @@ def _explains(seen: Seen, total: Tensor, base: Tensor, part: Tensor | None) -> f
     """The scale with `total = base + scale * part`, or None when there is none."""
     if part is None or not bool(part.any()):
         return None
-    measured = float(((total - base) * part).sum() / part.square().sum())
-    scale = _snapped(measured, seen)
+    # Weighted by the size of the sum, or the rounding of its few huge entries decides.
+    weight = 1 / (base.abs() + part.abs()).clamp_min(1e-30)
+    change, shape = (total - base) * weight, part * weight
+    scale = _snapped(float((change * shape).sum() / shape.square().sum()), seen)
     if abs(scale) < 1e-3 or not seen.sums_to(total, base, scale * part):
         return None
     # A part too small to be seen in the sum proves nothing.
@@ -228,8 +237,9 @@ def _explains_two(
     seen: Seen, total: Tensor, base: Tensor, first: Tensor, second: Tensor
 ) -> tuple[float, float] | None:
     """The scales with `total = base + scale_1 * first + scale_2 * second`, or None."""
-    columns = torch.stack([first.flatten(), second.flatten()], dim=1).double()
-    change = (total - base).flatten()[:, None].double()
+    weight = 1 / (base.abs() + first.abs() + second.abs()).clamp_min(1e-30)
+    columns = torch.stack([(first * weight).flatten(), (second * weight).flatten()], dim=1).double()
+    change = ((total - base) * weight).flatten()[:, None].double()
     measured = torch.linalg.lstsq(columns.cpu(), change.cpu()).solution[:, 0].tolist()
     scale_1, scale_2 = (_snapped(value, seen) for value in measured)
     parts = (scale_1 * first, scale_2 * second)

@@ -16,6 +16,7 @@ import torch
 
 from lens_core.anatomy.calls import Call, Recording, recording
 from lens_core.errors import ModelError
+from lens_core.network import embedding_rows, run
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -52,7 +53,7 @@ class Probe:
 
 def probe_ids(model: PreTrainedModel) -> Int[Tensor, " position"]:
     """A few different token ids, spread over the vocabulary, always the same for a model."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = embedding_rows(model)
     generator = torch.Generator().manual_seed(0)
     return (
         torch.randperm(max(vocabulary - 3, PROBE_TOKENS), generator=generator)[:PROBE_TOKENS]
@@ -69,12 +70,11 @@ def run_probe(model: PreTrainedModel) -> Probe:
     """
     blocks = find_blocks(model)
     ids = probe_ids(model)
-    device = model.get_input_embeddings().weight.device
-    with torch.no_grad(), recording(list(model.modules())) as record:
-        logits = model(input_ids=ids[None].to(device), use_cache=False).logits[0]
+    with recording(list(model.modules())) as record:
+        logits = run(model, ids[None]).logits[0].clone()
     calls = [_only_call(record, block) for block in blocks]
     probes = [_block_probe(record, call) for call in calls]
-    _mark_mixed(model, ids.to(device), probes)
+    _mark_mixed(model, ids, probes)
     tail = [call for call in record.calls if call.order > calls[-1].ended]
     return Probe(model, ids, logits, probes, tail)
 
@@ -125,8 +125,8 @@ def _mark_mixed(model: PreTrainedModel, ids: Tensor, probes: list[BlockProbe]) -
         # Rolled along its width, so the size stays that of a real state.
         state.select(-2, 0).copy_(probe.resid_pre.select(-2, 0).roll(1, -1))
         inputs.append((probe.block, state))
-    with block_inputs(inputs), recording(modules) as record, torch.no_grad():
-        model(input_ids=ids[None], use_cache=False)
+    with block_inputs(inputs), recording(modules) as record:
+        run(model, ids[None])
     for probe in probes:
         again = record.inside(probe.block)
         for before, after in zip(probe.calls, again, strict=False):

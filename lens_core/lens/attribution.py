@@ -33,9 +33,7 @@ class Attribution:
 
 
 @torch.no_grad()
-def attribute_logit(
-    loaded: LoadedModel, trace: Trace, position: int, target: int
-) -> Attribution:
+def attribute_logit(loaded: LoadedModel, trace: Trace, position: int, target: int) -> Attribution:
     """The logit of `target` after one position, as a sum over embedding, attention and MLP."""
     readout = loaded.readout
     final = trace.stream[-1][position]

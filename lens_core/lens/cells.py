@@ -171,9 +171,7 @@ def _target_cells(found: RowStatistics, count: int) -> list[TargetCells]:
     ]
 
 
-def _part_cells(
-    loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale: str
-) -> Cells:
+def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale: str) -> Cells:
     """What attention or MLP adds, as logits, with the norm's scale frozen."""
     readout, at, layers = loaded.readout, list(grid.positions), list(grid.layers)
     parts = getattr(trace, name)[layers][:, at]
@@ -197,9 +195,7 @@ def _part_cells(
     return _with_change(readout, cells, before, after, trace.stream[-1][at])
 
 
-def _around(
-    trace: Trace, name: str, layers: list[int], at: list[int]
-) -> tuple[Tensor, Tensor]:
+def _around(trace: Trace, name: str, layers: list[int], at: list[int]) -> tuple[Tensor, Tensor]:
     """The stream right before and right after a part is added, [layer, position, d_model]."""
     has_mid = torch.tensor([trace.has_mid[layer] for layer in layers], device=trace.stream.device)
     mid = trace.resid_mid[layers][:, at]

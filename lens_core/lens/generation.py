@@ -9,6 +9,7 @@ import torch
 
 from lens_core.errors import InputError, PromptError
 from lens_core.models import LoadedModel
+from lens_core.network import run
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -93,8 +94,7 @@ def _next_logits(
     """Logits after the last token; models that hand out no cache read the whole text again."""
     fresh = ids if cache is None else ids[-1:]
     more = {} if cache is None else {"past_key_values": cache}
-    with torch.inference_mode():
-        out = loaded.model(input_ids=fresh[None].to(loaded.device), use_cache=True, **more)
+    out = run(loaded.model, fresh[None], use_cache=True, **more)
     return out.logits[0, -1].float().cpu(), getattr(out, "past_key_values", None)
 
 

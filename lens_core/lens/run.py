@@ -15,44 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lens_core.errors import InputError
 from lens_core.lens.attribution import attribute_logit
 from lens_core.lens.cells import PARTS, Cells, Grid, TargetCells, lens_cells
 from lens_core.lens.generation import Sampling, generate_ids
-from lens_core.lens.position import (
-    check_criterion,
-    important_layers,
-    position_log_probs,
-    track,
+from lens_core.lens.options import (
+    MAX_K,
+    SCALES,
+    Options,
+    checked_components,
+    chosen_indices,
+    one_of,
+    target_id,
+    whole_number,
 )
+from lens_core.lens.position import check_criterion, important_layers, position_log_probs, track
 from lens_core.lens.result import LogitLens, Step, Target
 from lens_core.models import LoadedModel, check_ids
-from lens_core.tokens import token_records, vocab_entry
+from lens_core.tokens import token_records, vocab_entries
 from lens_core.trace import SITES, Trace, capture_streams, forward
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
-
-COMPONENTS = ("embed", "resid_mid", "resid_post", "attn_out", "mlp_out")
-SCALES = ("final", "local", "own")
-MAX_K = 50
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The arguments of `logit_lens` that do not depend on the prompt, checked."""
-
-    k: int
-    components: tuple[str, ...]
-    scale: str
-    norm: str
-    followed: tuple[int, ...]
-    """Token ids of the user's targets."""
-    important: str
-    threshold: float
-    compat: bool
-    track: bool
 
 
 @torch.no_grad()
@@ -112,12 +96,12 @@ def logit_lens(
             cannot be exact in it.
     """
     started = time.perf_counter()
-    options = _Options(
-        _whole("k", k, 1, min(MAX_K, loaded.facts.vocab_size)),
-        _components(loaded, components, scale),
-        _one_of("scale", scale, SCALES),
-        _one_of("norm", norm, ("final", "none")),
-        tuple(_target_id(loaded, target) for target in targets),
+    options = Options(
+        whole_number("k", k, 1, min(MAX_K, loaded.facts.vocab_size)),
+        checked_components(loaded, components, scale),
+        one_of("scale", scale, SCALES),
+        one_of("norm", norm, ("final", "none")),
+        tuple(target_id(loaded, target) for target in targets),
         important,
         check_criterion(important, threshold),
         compat,
@@ -129,8 +113,8 @@ def logit_lens(
         ids = generate_ids(loaded, prompt, sampling, max_tokens=max_tokens)
         trace, prediction = _run(loaded, ids, options)
         ran = time.perf_counter()
-        at = _indices("positions", positions, len(ids))
-        rows = _indices("layers", layers, loaded.n_layers)
+        at = chosen_indices("positions", positions, len(ids))
+        rows = chosen_indices("layers", layers, loaded.n_layers)
         grid = _grid(ids, prediction.ids, rows, at, options, sampled=sampling.new_tokens > 0)
         cells, followed = lens_cells(loaded, trace, grid, options.components, scale)
         focus = _focus(loaded, trace, grid, options, track_position, len(prompt))
@@ -162,7 +146,7 @@ class _Prediction:
     p: Float[Tensor, " position"]
 
 
-def _run(loaded: LoadedModel, ids: Tensor, options: _Options) -> tuple[Trace, _Prediction]:
+def _run(loaded: LoadedModel, ids: Tensor, options: Options) -> tuple[Trace, _Prediction]:
     """The stream, and what the model itself predicts."""
     needs_parts = set(options.components) & {"resid_mid", *PARTS}
     attribution = options.track and loaded.self_check.reason_off("attribution") is None
@@ -171,10 +155,10 @@ def _run(loaded: LoadedModel, ids: Tensor, options: _Options) -> tuple[Trace, _P
 
     def run() -> Tensor:
         # Reduced at once: the logits of all positions are larger than everything that is kept.
-        logits = forward(loaded.model, ids[None], logits="all").logits[0]
+        logits = forward(loaded.model, ids)
         best = logits.max(-1)
-        p = torch.cat([(top - row.float().logsumexp(0))[None] for top, row in zip(best.values.float(), logits, strict=True)])
-        found.append(_Prediction(best.indices.cpu(), p.exp().cpu()))
+        total = torch.stack([row.float().logsumexp(0) for row in logits])
+        found.append(_Prediction(best.indices.cpu(), (best.values.float() - total).exp().cpu()))
         return logits[:0]
 
     trace = capture_streams(loaded.model, loaded.anatomy, ids, sites, "none", run)
@@ -186,7 +170,7 @@ def _grid(
     final: Tensor,
     layers: tuple[int, ...],
     at: tuple[int, ...],
-    options: _Options,
+    options: Options,
     *,
     sampled: bool,
 ) -> Grid:
@@ -202,7 +186,7 @@ def _focus(
     loaded: LoadedModel,
     trace: Trace,
     grid: Grid,
-    options: _Options,
+    options: Options,
     track_position: int | None,
     n_prompt: int,
 ) -> dict[str, Any]:
@@ -210,7 +194,7 @@ def _focus(
     empty = {"tracked": (), "attribution": None, "important": None, "steps": ()}
     if track_position is None:
         return empty
-    (position,) = _indices("track_position", [track_position], len(trace.ids))
+    (position,) = chosen_indices("track_position", [track_position], len(trace.ids))
     log_probs = position_log_probs(loaded, trace, position, norm=grid.norm)
     final = int(log_probs[-1].argmax())
     exact = loaded.self_check.reason_off("attribution") is None and grid.norm
@@ -232,7 +216,7 @@ def _important(
     log_probs: Tensor,
     position: int,
     target: int,
-    options: _Options,
+    options: Options,
 ) -> Any:
     return important_layers(
         loaded,
@@ -247,9 +231,7 @@ def _important(
     )
 
 
-def _step(
-    loaded: LoadedModel, trace: Trace, options: _Options, norm: bool, position: int
-) -> Step:
+def _step(loaded: LoadedModel, trace: Trace, options: Options, norm: bool, position: int) -> Step:
     """How the token generated after `position` rose through the layers."""
     token = int(trace.ids[position + 1])
     log_probs = position_log_probs(loaded, trace, position, norm=norm)
@@ -268,9 +250,7 @@ def _settled(cells: Cells, grid: Grid) -> np.ndarray:
     return np.where(stays.any(0), layers[first], layers[-1] + 1)
 
 
-def _targets(
-    grid: Grid, followed: list[dict[str, TargetCells]], last: int
-) -> tuple[Target, ...]:
+def _targets(grid: Grid, followed: list[dict[str, TargetCells]], last: int) -> tuple[Target, ...]:
     """The followed tokens; the last token of the text has no next one."""
     found = []
     for index, source in enumerate(grid.sources):
@@ -312,10 +292,11 @@ def _header(
 def _vocabulary(loaded: LoadedModel, tokens: Sequence[Any]) -> dict[str, Any]:
     """An entry for every token that occurs anywhere in the result."""
     every = np.unique(np.concatenate([np.asarray(ids).ravel() for ids in tokens]))
-    return {str(token): vocab_entry(loaded.tokenizer, int(token)) for token in every}
+    entries = vocab_entries(loaded.tokenizer, every.tolist())
+    return {str(token): entry for token, entry in entries.items()}
 
 
-def _warnings(trace: Trace, options: _Options) -> list[str]:
+def _warnings(trace: Trace, options: Options) -> list[str]:
     said = []
     if options.scale == "own" and set(options.components) & set(PARTS):
         said.append(
@@ -331,60 +312,3 @@ def _warnings(trace: Trace, options: _Options) -> list[str]:
     if options.norm == "none":
         said.append("The final norm is left out, so the last layer is not the model's prediction.")
     return said
-
-
-def _components(loaded: LoadedModel, components: Collection[str], scale: str) -> tuple[str, ...]:
-    """The components in their usual order, refused where they would not be exact."""
-    loaded.require("readout")
-    loaded.require("states")
-    if isinstance(components, str) or not components:
-        raise InputError(f"components is {components!r}; give a list of {', '.join(COMPONENTS)}.")
-    for name in components:
-        _one_of("component", name, COMPONENTS)
-    if set(components) & {"resid_mid", *PARTS}:
-        loaded.require("streams")
-    if set(components) & set(PARTS) and scale != "own":
-        loaded.require("attribution")
-    return tuple(name for name in COMPONENTS if name in components)
-
-
-def _target_id(loaded: LoadedModel, target: int | str) -> int:
-    """The token id of a target given as an id or as text.
-
-    Raises:
-        InputError: an id outside the vocabulary, or a text that is not exactly one token.
-    """
-    if isinstance(target, str):
-        ids = loaded.tokenize(target, special="none").tolist()
-        if len(ids) != 1:
-            raise InputError(
-                f"The target {target!r} is {len(ids)} tokens here; give a text of one token "
-                "(often with a leading space) or a token id."
-            )
-        return ids[0]
-    return _whole("target id", target, 0, loaded.facts.vocab_size - 1)
-
-
-def _indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """The chosen indices from 0, in ascending order and once each; all of them for None."""
-    if chosen is None:
-        return tuple(range(count))
-    found = {_whole(what, index, -count, count - 1) % count for index in chosen}
-    if not found:
-        raise InputError(f"{what} is empty; choose at least one from 0 to {count - 1}.")
-    return tuple(sorted(found))
-
-
-def _whole(what: str, value: Any, least: int, most: int) -> int:
-    """`value` as a whole number in a range."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{what} is {value!r}; it must be a whole number.")
-    if not least <= value <= most:
-        raise InputError(f"{what} is {value}; it can be {least} to {most}.")
-    return int(value)
-
-
-def _one_of(what: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise InputError(f"{what} is {value!r}; it can be {', '.join(allowed)}.")
-    return str(value)

@@ -1,0 +1,93 @@
+"""The arguments of the lens, checked: a wrong one is named with what it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lens_core.errors import InputError
+from lens_core.lens.cells import PARTS
+from lens_core.models import LoadedModel
+
+COMPONENTS = ("embed", "resid_mid", "resid_post", "attn_out", "mlp_out")
+SCALES = ("final", "local", "own")
+MAX_K = 50
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `logit_lens` that do not depend on the prompt, checked."""
+
+    k: int
+    components: tuple[str, ...]
+    scale: str
+    norm: str
+    followed: tuple[int, ...]
+    """Token ids of the user's targets."""
+    important: str
+    threshold: float
+    compat: bool
+    track: bool
+
+
+def checked_components(
+    loaded: LoadedModel, components: Collection[str], scale: str
+) -> tuple[str, ...]:
+    """The components in their usual order, refused where they would not be exact."""
+    loaded.require("readout")
+    loaded.require("states")
+    if isinstance(components, str) or not components:
+        raise InputError(f"components is {components!r}; give a list of {', '.join(COMPONENTS)}.")
+    for name in components:
+        one_of("component", name, COMPONENTS)
+    if set(components) & {"resid_mid", *PARTS}:
+        loaded.require("streams")
+    if set(components) & set(PARTS) and scale != "own":
+        loaded.require("attribution")
+    return tuple(name for name in COMPONENTS if name in components)
+
+
+def target_id(loaded: LoadedModel, target: int | str) -> int:
+    """The token id of a target given as an id or as text.
+
+    Raises:
+        InputError: an id outside the vocabulary, or a text that is not exactly one token.
+    """
+    if isinstance(target, str):
+        ids = loaded.tokenize(target, special="none").tolist()
+        if len(ids) != 1:
+            raise InputError(
+                f"The target {target!r} is {len(ids)} tokens here; give a text of one token "
+                "(often with a leading space) or a token id."
+            )
+        return ids[0]
+    return whole_number("target id", target, 0, loaded.facts.vocab_size - 1)
+
+
+def chosen_indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """The chosen indices from 0, in ascending order and once each; all of them for None."""
+    if chosen is None:
+        return tuple(range(count))
+    found = {whole_number(what, index, -count, count - 1) % count for index in chosen}
+    if not found:
+        raise InputError(f"{what} is empty; choose at least one from 0 to {count - 1}.")
+    return tuple(sorted(found))
+
+
+def whole_number(what: str, value: Any, least: int, most: int) -> int:
+    """`value` as a whole number in a range."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{what} is {value!r}; it must be a whole number.")
+    if not least <= value <= most:
+        raise InputError(f"{what} is {value}; it can be {least} to {most}.")
+    return int(value)
+
+
+def one_of(what: str, value: Any, allowed: Sequence[str]) -> str:
+    """`value`, which must be one of the allowed words."""
+    if value not in allowed:
+        raise InputError(f"{what} is {value!r}; it can be {', '.join(allowed)}.")
+    return str(value)

@@ -1,0 +1,123 @@
+"""The benchmarks: ratios are what they say, and every case runs. No time is asserted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import foundation, report
+from benchmarks.cases import CASES, K, forward
+from benchmarks.measure import Seconds, Spread, between, interleaved, peak_mib, ratio_of
+from benchmarks.subjects import BIG, DEMO, random_ids, subject
+from benchmarks.waiting import waiting_ratios
+from lens_core.models import LoadedModel
+
+
+@pytest.fixture(scope="module")
+def demo() -> LoadedModel:
+    return subject(DEMO)
+
+
+def test_a_ratio_is_of_the_mean_around_the_case() -> None:
+    found = between(Seconds(1.0, 2.0), Seconds(6.0, 9.0), Seconds(3.0, 4.0))
+    assert found == Seconds(3.0, 3.0)
+    ratio = ratio_of([Seconds(1.0, 4.0), Seconds(3.0, 2.0), Seconds(2.0, 9.0)])
+    assert ratio.wall == Spread(2.0, 1.0, 3.0)
+    assert ratio.cpu == Spread(4.0, 2.0, 9.0)
+    assert ratio.repeats == 3
+
+
+def test_every_case_runs_between_two_references() -> None:
+    order: list[str] = []
+    ratios, seconds = interleaved(
+        lambda: order.append("reference"),
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        repeats=2,
+    )
+    warm_up = ["reference", "a", "b"]
+    rounds = ["reference", "a", "reference", "b", "reference"] * 2
+    assert order == warm_up + rounds
+    assert ratios["a"].repeats == 2
+    assert seconds["wall"].least <= seconds["wall"].median <= seconds["wall"].most
+
+
+def test_the_peak_is_seen_although_the_memory_is_freed_again() -> None:
+    size = 64 * 2**20
+
+    def allocate() -> None:
+        torch.ones(size // 4).sum()
+
+    found = peak_mib(allocate)
+    if found is None:
+        pytest.skip("this system has no high-water mark")
+    assert 60 <= found < 80
+    nothing = peak_mib(lambda: None)
+    assert nothing is not None
+    assert nothing < 4
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_runs_on_the_demo(demo: LoadedModel, case: str) -> None:
+    ids = random_ids(demo, 8)
+    ratios, _ = interleaved(forward(demo, ids), {case: CASES[case](demo, ids)}, repeats=1)
+    assert ratios[case].cpu.median > 0
+
+
+def test_peers_and_lens_find_the_same_tokens(demo: LoadedModel) -> None:
+    ids = random_ids(demo, 8)
+    cells, _ = CASES["lens: all layers and positions"](demo, ids)()
+    stack, entropy, divergence = CASES["peer: stack of all logits"](demo, ids)()
+    loop = CASES["peer: loop over layers"](demo, ids)()
+    ours = cells["resid_post"]
+    assert (ours.top_ids == stack.indices.numpy()).mean() > 0.99
+    assert ours.top_ids.shape == (demo.n_layers, 8, K)
+    torch.testing.assert_close(torch.from_numpy(ours.entropy), entropy, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(ours.kl_final), divergence, rtol=1e-4, atol=1e-4)
+    for layer, (top, *_) in enumerate(loop):
+        assert (top.indices == stack.indices[layer]).float().mean() > 0.99
+
+
+@pytest.mark.slow
+def test_sections_write_their_part_of_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foundation, "SUBJECTS", (DEMO,))
+    monkeypatch.setattr(foundation, "LENGTHS", (4,))
+    monkeypatch.setattr(foundation, "SHORT_RUNS", 1)
+    kept = {"lens: last position": CASES["lens: last position"]}
+    monkeypatch.setattr(foundation, "CASES", kept)
+    foundation.measure(["speed"], 1, tmp_path)
+    foundation.measure(["memory"], 1, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert set(results) == {"speed", "memory"}
+    assert [one["case"] for one in results["memory"]["results"]] == list(kept)
+    page = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert page.count("| demo | 4 | lens: last position |") == 2
+
+
+@pytest.mark.slow
+def test_two_ways_of_waiting_are_compared_in_turns() -> None:
+    (found,) = waiting_ratios(DEMO, [(4, "forward")], repeats=1)
+    assert found["repeats"] == 1
+    assert found["wall"]["median"] > 0
+    assert found["passive_s"]["cpu"]["median"] > 0
+
+
+def test_the_stack_of_all_logits_is_left_out_where_it_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert foundation.fitting_cases(DEMO, 128) == list(CASES)
+    monkeypatch.setattr(foundation, "NAIVE_BYTES", 2**20)
+    assert "peer: stack of all logits" not in foundation.fitting_cases(DEMO, 128)
+
+
+def test_targets_are_judged_by_the_median() -> None:
+    spread = {"median": 4.2, "least": 3.9, "most": 9.0}
+    one = {"subject": BIG, "tokens": 32, "case": "lens: all layers and positions"}
+    one |= {"wall": spread, "cpu": spread, "forward_s": {"wall": spread, "cpu": spread}}
+    section = {"measured": "now", "machine": report.machine(), "load_before": 0.5, "repeats": 5}
+    page = report.markdown({"speed": {**section, "results": [one]}})
+    assert "| 4.20 [3.90..9.00] | 4.20 [3.90..9.00] | 4.5, 4: the first holds |" in page
+    memory = {**one, "mib": 151.0}
+    assert "missed" in report.markdown({"memory": {**section, "results": [memory]}})
