@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 if TYPE_CHECKING:
     from jaxtyping import Int
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -30,7 +30,7 @@ def _embedding(model: PreTrainedModel) -> Tensor:
 
 def run(model: PreTrainedModel, ids: Int[Tensor, "batch position"], **options: Any) -> Any:
     """The model's own answer to a batch of token ids; no cache and no gradient unless asked for."""
-    network: nn.Module = model
+    network = cast("Any", model)
     with torch.inference_mode():
         return network(input_ids=ids.to(input_device(model)), **{"use_cache": False, **options})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 if TYPE_CHECKING:
@@ -247,6 +248,16 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "codegen": ("CodeGenConfig", {**_GPT, "rotary_dim": 4}),
 }
 """Families beyond the reference list, among them those that cannot be taken apart."""
+
+
+QUICK = ("llama", "gpt2", "gemma2", "gpt_neox_par", "falcon_7b", "mixtral", "gpt_oss", "granite")
+"""One family of every kind of block, for the tests that run in under a minute."""
+
+EVERY = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in sorted(FAMILIES)
+]
+"""Parameters of a test on all families."""
 
 
 def build(name: str) -> PreTrainedModel:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from families import FAMILIES, IDS, N_LAYERS, build, loaded
+from families import EVERY, IDS, N_LAYERS, build, loaded
 
 from lens_core import capture
 from lens_core.anatomy import find_anatomy, run_probe
@@ -22,7 +22,7 @@ TIGHT = 1e-5
 LOOSE = 1e-4
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> LoadedModel:
     return loaded(request.param)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import D_VOCAB, FAMILIES, IDS, N_LAYERS, loaded
+from families import D_VOCAB, EVERY, IDS, N_LAYERS, loaded
 
 from lens_core import InputError, LogitLens, NotExactError, PromptError, capture, logit_lens
 from lens_core.lens import rows
@@ -20,7 +20,7 @@ ALL = ["embed", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 SOME = ["llama", "gpt_neox_par", "gemma2", "opt_postln", "granite", "mixtral", "gpt2", "phi"]
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> LoadedModel:
     return loaded(request.param)
 
@@ -304,7 +304,7 @@ def test_two_threads_never_read_each_others_prompt() -> None:
     wrong: list[int] = []
 
     def run(which: int) -> None:
-        for _ in range(20):
+        for _ in range(8):
             if not np.array_equal(logit_lens(model, prompts[which]).top_logit, alone[which]):
                 wrong.append(which)
 

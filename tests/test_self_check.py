@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, IDS, build, loaded, randomise
+from families import EVERY, IDS, build, loaded, randomise
 
 from lens_core import ModelError, NotExactError, capture, logit_lens, wrap_model
 from lens_core.models import LoadedModel
@@ -20,7 +20,7 @@ def off(model: LoadedModel) -> set[str]:
     return set(model.self_check.off)
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("name", EVERY)
 def test_every_reference_family_has_every_feature(name: str) -> None:
     for feature in FEATURES:
         loaded(name).require(feature)

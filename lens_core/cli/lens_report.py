@@ -83,8 +83,10 @@ def _important(
     for found in important["layers"]:
         component = found["component"]
         by = "" if component == "resid_post" else f" by {COMPONENTS[component]}"
-        yield f"Layer {found['layer']}: {_number(found['score'])}{by}"
-        yield from layer_lines(record, found["layer"], important["position"], columns)
+        lines = list(layer_lines(record, found["layer"], important["position"], columns))
+        unread = "" if lines else " (not read)"
+        yield f"Layer {found['layer']}: {_number(found['score'])}{by}{unread}"
+        yield from lines
 
 
 def layer_lines(

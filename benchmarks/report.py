@@ -1,0 +1,161 @@
+"""The results as a page of Markdown, and the targets they are held against."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from benchmarks.subjects import BIG
+
+TARGETS = {
+    ("capture: streams", 32): (1.05, 1.05),
+    ("capture: streams", 128): (1.05, 1.05),
+    ("capture: five points", 32): (1.05, 1.05),
+    ("capture: five points", 128): (1.05, 1.05),
+    ("capture: streams, last logits", 32): (0.80, 0.80),
+    ("capture: streams, last logits", 128): (0.80, 0.80),
+    ("capture: five points, last logits", 32): (0.80, 0.80),
+    ("capture: five points, last logits", 128): (0.80, 0.80),
+    ("lens: all layers and positions", 32): (4.5, 4.0),
+    ("lens: all layers and positions", 128): (6.5, 5.5),
+    ("lens: last position", 32): (0.4, 0.4),
+    ("lens: last position", 128): (0.4, 0.4),
+}
+"""On the big model, by case and tokens: the ratio that must hold, and the one to aim for."""
+
+PEAK_TARGETS = {"lens: all layers and positions": (150.0, 100.0)}
+"""MiB on the big model, likewise."""
+
+HEAD = """# Measured speed and memory
+
+Written by `python -m benchmarks.foundation`; do not edit.
+
+Everything is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
+right before and right after each case in the same process. Ratios are medians with least..most in
+brackets; `cpu` is the time of all threads. Models: `{big}` is a random Qwen2 of 24 layers x 896,
+14/2 heads, MLP 4864, vocabulary 151,936, tied, float32; `demo` is the embedded model. Lens cases
+start from a captured trace, so the forward is not in them, except for `logit_lens() as called`.
+Peers are the usual ways to write it, run here on the same tensors. Targets are for `{big}`: the
+first must hold, the second is a goal.
+"""
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on, in neutral words."""
+    return {
+        "processor": f"{os.cpu_count()} cores, {platform.machine().replace('_', '-')}",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "gradio")},
+    }
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """All sections that were measured."""
+    parts = [HEAD.format(big=BIG)]
+    for name, write in WRITERS.items():
+        if name in results:
+            section = results[name]
+            about = section["machine"]
+            where = ", ".join(f"{key} {value}" for key, value in about.items() if key != "system")
+            parts.append(
+                f"## {name.capitalize()}\n\n{section['measured']}: {where}; load before "
+                f"{section['load_before']:.1f}; {section['repeats']} repeats.\n\n"
+                + "\n".join(write(section["results"]))
+                + "\n"
+            )
+    return "\n".join(parts)
+
+
+def _speed(results: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for one in results:
+        limits = TARGETS.get((one["case"], one["tokens"])) if one["subject"] == BIG else None
+        rows.append(
+            (
+                one["subject"],
+                str(one["tokens"]),
+                one["case"],
+                _spread(one["wall"]),
+                _spread(one["cpu"]),
+                _judged(limits, one["wall"]["median"]),
+            )
+        )
+    seen = {(one["subject"], one["tokens"]): one["forward_s"] for one in results}
+    forwards = [
+        f"{name}, {tokens} tokens: {_seconds(spread['wall'])} wall, {_seconds(spread['cpu'])} cpu"
+        for (name, tokens), spread in seen.items()
+    ]
+    head = ("model", "tokens", "case", "wall", "cpu", "target, goal")
+    return [*_table(head, rows), "", "The forward itself: " + "; ".join(forwards) + "."]
+
+
+def _memory(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            one["subject"],
+            str(one["tokens"]),
+            one["case"],
+            "-" if one["mib"] is None else f"{one['mib']:.0f}",
+            _judged(PEAK_TARGETS.get(one["case"]), one["mib"]),
+        )
+        for one in results
+    ]
+    head = ("model", "tokens", "case", "peak above the level before, MiB", "target, goal")
+    return _table(head, rows)
+
+
+def _waiting(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            one["subject"],
+            str(one["tokens"]),
+            one["case"],
+            _spread(one["wall"]),
+            _spread(one["cpu"]),
+            f"{_seconds(one['default_s']['wall'])}, {_seconds(one['default_s']['cpu'])}",
+            f"{_seconds(one['passive_s']['wall'])}, {_seconds(one['passive_s']['cpu'])}",
+        )
+        for one in results
+    ]
+    head = (
+        *("model", "tokens", "case", "PASSIVE / default, wall", "PASSIVE / default, cpu"),
+        *("default: wall, cpu", "PASSIVE: wall, cpu"),
+    )
+    return _table(head, rows)
+
+
+def _startup(result: dict[str, Any]) -> list[str]:
+    return [
+        f"`python app.py` answers its page after {_spread(result['wall'])} times `import gradio` "
+        f"alone (goal 1.2): {_seconds(result['page_s'])} against {_seconds(result['import_s'])}."
+    ]
+
+
+WRITERS = {"speed": _speed, "memory": _memory, "waiting": _waiting, "startup": _startup}
+
+
+def _judged(limits: tuple[float, float] | None, value: float | None) -> str:
+    """The limits of a value, and which of them hold."""
+    if limits is None or value is None:
+        return ""
+    must, goal = limits
+    found = "missed" if value > must else "both hold" if value <= goal else "the first holds"
+    return f"{must:g}, {goal:g}: {found}"
+
+
+def _spread(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:.2f} [{spread['least']:.2f}..{spread['most']:.2f}]"
+
+
+def _seconds(spread: Mapping[str, float]) -> str:
+    value = spread["median"]
+    return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.1f} ms"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    head = list(head)
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]

@@ -1,0 +1,1 @@
+"""The page: one module a tab, the shared bar, the public endpoints, and what draws."""
