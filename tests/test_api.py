@@ -20,6 +20,8 @@ from lens_core.settings import Settings
 from tabs.requests import LogitLensRequest, Request
 from tabs.runtime import MAX_EDIT_BYTES, Runtime, result_of
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "The capital of France is"
 
 

@@ -143,6 +143,7 @@ def test_options_reach_the_lens() -> None:
         *("--k", "2", "--components", "embed,resid_post,mlp_out", "--layers", "0,-1"),
         *("--positions", "-1,-2", "--scale", "local", "--norm", "final", "--target-id", "7"),
         *("--important", "prob", "--threshold", "0.5", "--compat", "--special", "bos"),
+        "--divergences",
         *("--generate", "1", "--temperature", "0.7", "--top-p", "0.9", "--top-k", "5"),
         *("--seed", "3", "--track-position", "1"),
     )
@@ -150,6 +151,7 @@ def test_options_reach_the_lens() -> None:
     assert record["lens"]["k"] == 2
     assert record["lens"]["component_scale"] == "local"
     assert record["components"] == ["embed", "resid_post", "mlp_out"]
+    assert "js_previous" in record["cells"]["resid_post"]
     assert record["layers"] == [0, record["model"]["n_layers"] - 1]
     assert record["positions"] == [length - 2, length - 1]
     assert [7, 7] in [target["ids"] for target in record["targets"]]

@@ -12,7 +12,7 @@ import torch
 from families import D_VOCAB, EVERY, IDS, N_LAYERS, loaded
 
 from lens_core import InputError, LogitLens, NotExactError, PromptError, capture, logit_lens
-from lens_core.lens import rows
+from lens_core.lens import rows, run
 from lens_core.lens.cells import Cells
 from lens_core.models import LoadedModel
 
@@ -69,6 +69,31 @@ def test_statistics_are_those_of_the_full_softmax(model: LoadedModel) -> None:
     assert np.array_equal(lens.target_rank, ranks.numpy())
 
 
+def test_divergences_are_those_of_the_full_softmax(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS, divergences=True)
+    log_probs = plain_log_probs(some_model, capture(some_model, IDS).stream)
+    before, after, final = log_probs[:-1], log_probs[1:], log_probs[-1]
+    middle = torch.logaddexp(before, after) - np.log(2)
+    halves = [(side.exp() * (side - middle)).sum(-1) / 2 for side in (before, after)]
+    for found, wanted in (
+        (lens.js_previous, halves[0] + halves[1]),
+        (lens.tv_previous, (after.exp() - before.exp()).abs().sum(-1) / 2),
+        (lens.kl_reverse, (after.exp() * (after - final)).sum(-1)),
+    ):
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-5)
+
+
+def test_long_prompts_do_without_the_models_own_logits(
+    some_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = logit_lens(some_model, IDS)
+    monkeypatch.setattr(run, "MAX_LOGITS_BYTES", 0)
+    read = logit_lens(some_model, IDS)
+    assert np.array_equal(whole.final_ids, read.final_ids)
+    np.testing.assert_allclose(whole.final_p, read.final_p, rtol=0, atol=1e-6)
+    assert np.array_equal(whole.top_ids, read.top_ids)
+
+
 def test_bounds(model: LoadedModel) -> None:
     lens = logit_lens(model, IDS, k=50)
     assert lens.entropy.min() >= 0
@@ -109,9 +134,7 @@ def test_components_sum_to_the_logits_of_the_targets(some_model: LoadedModel) ->
 
 @pytest.mark.parametrize("scale", ["final", "local", "own"])
 def test_round_trip(some_model: LoadedModel, scale: str) -> None:
-    lens = logit_lens(
-        some_model, IDS, components=ALL, scale=scale, generate=2, targets=[3, 17], important="prob"
-    )
+    lens = logit_lens(some_model, IDS, components=ALL, scale=scale, generate=2, divergences=True)
     text = json.dumps(lens.to_json(), allow_nan=False)
     again = LogitLens.from_json(json.loads(text))
     assert json.dumps(again.to_json(), allow_nan=False) == text
@@ -190,6 +213,9 @@ def test_settled_layers(some_model: LoadedModel) -> None:
         tops = lens.top_ids[:, position, 0]
         assert (tops[layer:] == lens.final_ids[position]).all()
         assert layer == 0 or tops[layer - 1] != lens.final_ids[position]
+    for position, layer in enumerate(lens.decided):
+        assert (lens.kl_final[layer:, position] < 0.1).all()
+        assert layer == 0 or lens.kl_final[layer - 1, position] >= 0.1
 
 
 @pytest.mark.parametrize(

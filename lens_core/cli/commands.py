@@ -56,6 +56,7 @@ def logit_lens_command(
     important: given.Important = "kl_drop",
     threshold: given.Threshold = None,
     compat: given.Compat = False,
+    divergences: given.Divergences = False,
     special: given.Special = "default",
     template: given.Template = None,
     edit: given.EditFile = None,
@@ -89,6 +90,7 @@ def logit_lens_command(
         "important": important,
         "threshold": threshold,
         "compat": compat,
+        "divergences": divergences,
     }
     loading = {
         "revision": revision,

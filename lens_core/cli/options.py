@@ -98,6 +98,12 @@ Compat: TypeAlias = Annotated[
         "--compat", help="Cut probabilities to whole per cent in prob, as LogitLens4LLMs."
     ),
 ]
+Divergences: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--divergences", help="Also compare each layer with the one before, for the JSON."
+    ),
+]
 Special: TypeAlias = Annotated[
     Literal["default", "none", "bos"], typer.Option(help="Special tokens added to the prompt.")
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lens_core.lens.divergence import divergences
 from lens_core.lens.rows import RowStatistics, extremes, summarise
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ class Cells:
     target_logprob: Float[np.ndarray, "layer position"] | None = None
     target_rank: Int[np.ndarray, "layer position"] | None = None
     """Tokens with a strictly larger logit."""
+    kl_reverse: Float[np.ndarray, "layer position"] | None = None
+    """KL(cell || final), with `divergences`."""
+    js_previous: Float[np.ndarray, "layer position"] | None = None
+    """Jensen-Shannon divergence from the layer read before (the embedding before the first)."""
+    tv_previous: Float[np.ndarray, "layer position"] | None = None
+    """Total variation distance from the layer read before, 0 to 1."""
     bottom_ids: Int[np.ndarray, "layer position k"] | None = None
     """The tokens a part lowers most, most lowered first."""
     bottom_logit: Float[np.ndarray, "layer position k"] | None = None
@@ -169,6 +176,22 @@ def _target_cells(found: RowStatistics, count: int) -> list[TargetCells]:
         )
         for i in range(count)
     ]
+
+
+def with_divergences(loaded: LoadedModel, trace: Trace, grid: Grid, cells: Cells) -> Cells:
+    """The cells of the block outputs, with their distances from their neighbours."""
+    depths = [0, *(layer + 1 for layer in grid.layers)]
+    if depths[-1] != loaded.n_layers:
+        depths.append(loaded.n_layers)
+    states = trace.stream[depths][:, list(grid.positions)]
+    found = divergences(loaded.readout, states, norm=grid.norm)
+    rows = slice(1, 1 + len(grid.layers))
+    return replace(
+        cells,
+        kl_reverse=_numpy(found.kl_reverse[rows]),
+        js_previous=_numpy(found.js_previous[rows]),
+        tv_previous=_numpy(found.tv_previous[rows]),
+    )
 
 
 def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale: str) -> Cells:

@@ -61,7 +61,10 @@ class LogitLens:
     """The model's own prediction after each position."""
     final_p: Float[np.ndarray, " position"]
     settled: Int[np.ndarray, " position"]
-    """The first layer read from which the top token stays the final one."""
+    """The first layer read from which the top token stays the final one; the last layer read + 1
+    where it never does (when the last layer is left out)."""
+    decided: Int[np.ndarray, " position"]
+    """The first layer read from which KL(final || layer) stays below 0.1 nats."""
     targets: tuple[Target, ...]
     tracked: tuple[Tracked, ...] = ()
     attribution: Attribution | None = None
@@ -86,6 +89,7 @@ class LogitLens:
             "cells": {name: fields_to_json(cells) for name, cells in self.cells.items()},
             "final": {"ids": plain(self.final_ids), "p": plain(self.final_p)},
             "settled": plain(self.settled),
+            "decided": plain(self.decided),
             "targets": [_target_json(target) for target in self.targets],
             "tracked": [_tracked_json(tracked) for tracked in self.tracked],
             "attribution": None if self.attribution is None else fields_to_json(self.attribution),
@@ -105,7 +109,7 @@ class LogitLens:
                 f"The record's schema is {record.get('schema')!r}; a logit lens has {SCHEMA!r}."
             )
         own = {"vocab", "lens", "layers", "positions", "components", "cells", "final", "settled"}
-        own |= {"targets", "tracked", "attribution", "important_layers", "steps"}
+        own |= {"decided", "targets", "tracked", "attribution", "important_layers", "steps"}
         attribution, important = record["attribution"], record["important_layers"]
         return cls(
             header={key: value for key, value in record.items() if key not in own},
@@ -117,6 +121,7 @@ class LogitLens:
             final_ids=np.array(record["final"]["ids"]),
             final_p=np.array(record["final"]["p"], dtype=np.float32),
             settled=np.array(record["settled"]),
+            decided=np.array(record["decided"]),
             targets=tuple(_read_target(target) for target in record["targets"]),
             tracked=tuple(_read_tracked(tracked) for tracked in record["tracked"]),
             attribution=None if attribution is None else fields_from_json(Attribution, attribution),

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 from lens_core.lens.attribution import attribute_logit
-from lens_core.lens.cells import PARTS, Cells, Grid, TargetCells, lens_cells
+from lens_core.lens.cells import (
+    PARTS,
+    Cells,
+    Grid,
+    TargetCells,
+    lens_cells,
+    with_divergences,
+)
 from lens_core.lens.generation import Sampling, generate_ids
 from lens_core.lens.options import (
     MAX_K,
@@ -30,6 +37,7 @@ from lens_core.lens.options import (
 )
 from lens_core.lens.position import check_criterion, important_layers, position_log_probs, track
 from lens_core.lens.result import LogitLens, Step, Target
+from lens_core.lens.rows import summarise
 from lens_core.models import LoadedModel, check_ids
 from lens_core.tokens import token_records, vocab_entries
 from lens_core.trace import SITES, Trace, capture_streams, forward
@@ -37,6 +45,12 @@ from lens_core.trace import SITES, Trace, capture_streams, forward
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
+
+MAX_LOGITS_BYTES = 128 * 2**20
+"""The model's own logits of all positions, up to which they are taken instead of read again."""
+
+DECISION_KL = 0.1
+"""Nats from the final prediction below which a position counts as decided."""
 
 
 @torch.no_grad()
@@ -60,6 +74,7 @@ def logit_lens(
     important: str = "kl_drop",
     threshold: float | None = None,
     compat: bool = False,
+    divergences: bool = False,
     max_tokens: int | None = None,
 ) -> LogitLens:
     """The most likely next tokens after every layer, at every position, with their statistics.
@@ -87,6 +102,8 @@ def logit_lens(
             target_enters_topk.
         threshold: of the criterion; None takes its default.
         compat: criterion "prob" cuts probabilities to whole per cent, as LogitLens4LLMs does.
+        divergences: also measure every block output against the one before it (Jensen-Shannon,
+            total variation) and KL(state || final); about twice the time.
         max_tokens: refuse longer prompts.
 
     Raises:
@@ -109,22 +126,26 @@ def logit_lens(
     )
     prompt = check_ids(loaded, ids, max_tokens=max_tokens)
     sampling = Sampling(generate, temperature, top_p, top_k, seed)
+    rows = chosen_indices("layers", layers, loaded.n_layers)
     with loaded.lock:
         ids = generate_ids(loaded, prompt, sampling, max_tokens=max_tokens)
         trace, prediction = _run(loaded, ids, options)
         ran = time.perf_counter()
         at = chosen_indices("positions", positions, len(ids))
-        rows = chosen_indices("layers", layers, loaded.n_layers)
         grid = _grid(ids, prediction.ids, rows, at, options, sampled=sampling.new_tokens > 0)
         cells, followed = lens_cells(loaded, trace, grid, options.components, scale)
+        if divergences:
+            cells["resid_post"] = with_divergences(loaded, trace, grid, cells["resid_post"])
         focus = _focus(loaded, trace, grid, options, track_position, len(prompt))
+        timing = {"forward_s": ran - started, "lens_s": time.perf_counter() - ran}
+        # Under the lock, while the edits it names are the ones applied.
+        header = _header(loaded, ids, len(prompt), sampling, timing, _warnings(trace, options))
     shown = {name: cells[name] for name in options.components if name in cells}
-    timing = {"forward_s": ran - started, "lens_s": time.perf_counter() - ran}
     tokens = [cell.top_ids for cell in shown.values()]
     tokens += [cell.bottom_ids for cell in shown.values() if cell.bottom_ids is not None]
     tokens += [tracked.ids for tracked in focus["tracked"]] + [ids, grid.targets, grid.final_ids]
     return LogitLens(
-        header=_header(loaded, ids, len(prompt), sampling, timing, _warnings(trace, options)),
+        header=header,
         vocab=_vocabulary(loaded, tokens),
         lens={"transport": "identity", "norm": norm, "component_scale": scale, "k": options.k},
         layers=rows,
@@ -133,6 +154,7 @@ def logit_lens(
         final_ids=grid.final_ids,
         final_p=prediction.p[list(at)].numpy(),
         settled=_settled(cells["resid_post"], grid),
+        decided=_decided(cells["resid_post"]),
         targets=_targets(grid, followed, len(ids) - 1),
         **focus,
     )
@@ -151,6 +173,9 @@ def _run(loaded: LoadedModel, ids: Tensor, options: Options) -> tuple[Trace, _Pr
     needs_parts = set(options.components) & {"resid_mid", *PARTS}
     attribution = options.track and loaded.self_check.reason_off("attribution") is None
     sites = SITES if needs_parts or attribution else ()
+    if 4 * len(ids) * loaded.facts.vocab_size > MAX_LOGITS_BYTES:
+        trace = capture_streams(loaded.model, loaded.anatomy, ids, sites, "none")
+        return trace, _read_prediction(loaded, trace)
     found: list[_Prediction] = []
 
     def run() -> Tensor:
@@ -163,6 +188,13 @@ def _run(loaded: LoadedModel, ids: Tensor, options: Options) -> tuple[Trace, _Pr
 
     trace = capture_streams(loaded.model, loaded.anatomy, ids, sites, "none", run)
     return trace, found[0]
+
+
+def _read_prediction(loaded: LoadedModel, trace: Trace) -> _Prediction:
+    """The prediction read from the final states, where the model's own logits would be too many."""
+    none = torch.zeros(len(trace.ids), 0, dtype=torch.long)
+    found = summarise(loaded.readout, trace.stream[-1:], k=1, targets=none)
+    return _Prediction(found.top_ids[:, 0].cpu(), found.top_p[:, 0].cpu())
 
 
 def _grid(
@@ -242,12 +274,21 @@ def _step(loaded: LoadedModel, trace: Trace, options: Options, norm: bool, posit
 
 
 def _settled(cells: Cells, grid: Grid) -> np.ndarray:
-    """The first layer read from which the top token stays the final one; L where it never does."""
-    same = cells.top_ids[..., 0] == grid.final_ids
-    stays = np.flip(np.minimum.accumulate(np.flip(same, 0), axis=0), 0)
-    first = stays.argmax(0)
-    layers = np.array(cells.layers)
-    return np.where(stays.any(0), layers[first], layers[-1] + 1)
+    """The first layer read from which the top token stays the final one."""
+    return _first_to_stay(cells.top_ids[..., 0] == grid.final_ids, cells.layers)
+
+
+def _decided(cells: Cells) -> np.ndarray:
+    """The first layer read from which KL(final || layer) stays below DECISION_KL."""
+    assert cells.kl_final is not None
+    near = cells.kl_final < DECISION_KL
+    return _first_to_stay(near, cells.layers)
+
+
+def _first_to_stay(holds: np.ndarray, layers: np.ndarray) -> np.ndarray:
+    """The layer from which on `holds` [layer, position] is true; the last layer + 1 for never."""
+    stays = np.flip(np.minimum.accumulate(np.flip(holds, 0), axis=0), 0)
+    return np.where(stays.any(0), layers[stays.argmax(0)], layers[-1] + 1)
 
 
 def _targets(grid: Grid, followed: list[dict[str, TargetCells]], last: int) -> tuple[Target, ...]:

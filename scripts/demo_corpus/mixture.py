@@ -188,15 +188,6 @@ MORE_PHRASINGS = Stage(
 )
 
 
-THINKING = Stage(
-    "thinking",
-    steps=200,
-    tokens=4096,
-    short={**MORE_PHRASINGS.short, "traces": 5.0},
-    long={**_LONG, "traces": 8.0},
-)
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How one model is trained."""
@@ -213,16 +204,8 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "base": Recipe(
-        (LOOKING_BACK, EVERYTHING, COPYING, TOGETHER, MORE_PHRASINGS, THINKING),
-        rates=(
-            (0, 0.02),
-            (49, 1.0),
-            (1072.5, 1.0),
-            (1400, 0.4329),
-            (1800, 0.0),
-            (1815, 0.3),
-            (2000, 0.0),
-        ),
+        (LOOKING_BACK, EVERYTHING, COPYING, TOGETHER, MORE_PHRASINGS),
+        rates=((0, 0.02), (49, 1.0), (1072.5, 1.0), (1400, 0.4329), (1800, 0.0)),
     )
 }
 """A model grown from another one gets a recipe here and starts from that model's folder."""
