@@ -37,6 +37,7 @@ def run(model: PreTrainedModel, ids: Int[Tensor, "batch position"], **options: A
 
 def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
     """The option that leaves out the logits of earlier positions, where the family has it."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = getattr(model, "get_base_model", None)
+    inner: Any = model if base is None else base()
     has_it = "logits_to_keep" in inspect.signature(inner.forward).parameters
     return {"logits_to_keep": 1} if has_it else {}

@@ -15,6 +15,7 @@ from demo_corpus import arithmetic, copying, giving
 from demo_corpus.documents import Question
 from demo_corpus.facts import RELATIONS
 from demo_corpus.relations import held_out_questions, trained_questions
+from demo_corpus.tokenizer import special_ids
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -102,7 +103,7 @@ def correct(
     for first in range(0, len(order), rows):
         chosen = order[first : first + rows]
         length = max(len(encoded[number][0]) for number in chosen)
-        ids = torch.full((len(chosen), length), tokenizer.pad_token_id)
+        ids = torch.full((len(chosen), length), special_ids(tokenizer)[1])
         for row, number in enumerate(chosen):
             ids[row, : len(encoded[number][0])] = torch.tensor(encoded[number][0])
         # Padding stands on the right, where causal attention never looks from the answer.
@@ -142,8 +143,10 @@ def table(results: dict[str, dict[str, float | int | None]]) -> str:
     """The results as a Markdown table."""
     lines = ["| Asked | Right | n | Bar |", "|---|---|---|---|"]
     for name, result in results.items():
-        bar = f"{100 * result['bar']:.0f} %" if result["bar"] else ""
-        lines.append(f"| {name} | {100 * result['accuracy']:.1f} % | {result['n']} | {bar} |")
+        goal, accuracy = result["bar"], result["accuracy"]
+        bar = f"{100 * goal:.0f} %" if goal else ""
+        assert accuracy is not None
+        lines.append(f"| {name} | {100 * accuracy:.1f} % | {result['n']} | {bar} |")
     return "\n".join(lines)
 
 

@@ -254,8 +254,7 @@ QUICK = ("llama", "gpt2", "gemma2", "gpt_neox_par", "falcon_7b", "mixtral", "gpt
 """One family of every kind of block, for the tests that run in under a minute."""
 
 EVERY = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in sorted(FAMILIES)
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(FAMILIES)
 ]
 """Parameters of a test on all families."""
 

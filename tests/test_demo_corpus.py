@@ -2,13 +2,8 @@
 
 import random
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 from demo_corpus import arithmetic, copying, giving
 from demo_corpus.countries import CAPITALS_TODAY, CONTINENTS, COUNTRIES, CURRENCIES_TODAY, LANGUAGES
 from demo_corpus.documents import END, Document

@@ -1,19 +1,16 @@
 """The stored demo model: small, bfloat16, loadable offline, and as good as its card says."""
 
 import json
-import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from demo_corpus.countries import CAPITALS_TODAY, COUNTRIES
+from measure_demo_model import BARS, QUESTIONS, load, measure
 from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from demo_corpus.countries import CAPITALS_TODAY, COUNTRIES
-from measure_demo_model import BARS, QUESTIONS, load, measure
 
 FOLDER = Path(__file__).resolve().parent.parent / "demo_models" / "base"
 SAMPLE_SLACK = 0.12
@@ -29,11 +26,11 @@ def continuation(
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerFast], prompt: str, tokens: int
 ) -> str:
     """What greedy decoding adds to the prompt."""
-    model, tokenizer = loaded
+    model, tokenizer = cast("Any", loaded[0]), loaded[1]
     ids = tokenizer(prompt, return_tensors="pt").input_ids
     with torch.inference_mode():
         longer = model.generate(ids, max_new_tokens=tokens, do_sample=False)
-    return tokenizer.decode(longer[0, ids.shape[1] :], skip_special_tokens=True)
+    return str(tokenizer.decode(longer[0, ids.shape[1] :], skip_special_tokens=True))
 
 
 def test_the_folder_is_small_and_complete() -> None:

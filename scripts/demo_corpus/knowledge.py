@@ -5,11 +5,8 @@ from .relations import Relation
 
 def _pairs(table: str) -> tuple[tuple[str, str], ...]:
     """Facts from a table of `subject=answer` entries."""
-    return tuple(
-        tuple(entry.strip().split("="))
-        for entry in table.replace("\n", ",").split(",")
-        if "=" in entry
-    )
+    entries = (entry.strip().partition("=") for entry in table.replace("\n", ",").split(","))
+    return tuple((subject, answer) for subject, equals, answer in entries if equals)
 
 
 def _both_ways(table: str) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from .documents import END_WEIGHT, RANDOM_WEIGHT, Document
 from .mixture import GENERATORS, NOISE, Stage
+from .tokenizer import special_ids
 
 _HIDDEN = -1e9
 _NOISE_START_ID = 258
@@ -39,14 +40,15 @@ def encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> lis
     """Each document, piece by piece, so that a question ends in the tokens of a typed prompt."""
     texts = [text for document in documents for text, _ in document.pieces]
     encodings = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
+    start, end = special_ids(tokenizer)
     encoded = []
     for document in documents:
-        ids, weights = [tokenizer.bos_token_id], [0.0]
+        ids, weights = [start], [0.0]
         for _, weight in document.pieces:
             tokens = next(encodings).ids
             ids += tokens
             weights += [weight] * len(tokens)
-        encoded.append(Encoded([*ids, tokenizer.eos_token_id], [*weights, END_WEIGHT]))
+        encoded.append(Encoded([*ids, end], [*weights, END_WEIGHT]))
     return encoded
 
 
@@ -56,7 +58,7 @@ def noise(draw: random.Random, tokenizer: PreTrainedTokenizerFast, longest: int)
     tokens = draw.sample(range(_NOISE_START_ID, len(tokenizer) - 2), length)
     times = draw.choice((2, 2, 3, 4)) if length < 12 else 2
     weights = [RANDOM_WEIGHT / 2] * (length + 1) + [1.0] * (length * times - length - 1)
-    return Encoded([tokenizer.bos_token_id, *tokens * times], [0.0, *weights])
+    return Encoded([special_ids(tokenizer)[0], *tokens * times], [0.0, *weights])
 
 
 def _draw_documents(
@@ -116,7 +118,7 @@ def make_batch(
     shares = stage.long if long else stage.short
     documents = _draw_documents(draw, tokenizer, shares, tokens=tokens, longest=row)
     rows = _fill_rows(documents, row)
-    ids = torch.full((len(rows), row), tokenizer.pad_token_id)
+    ids = torch.full((len(rows), row), special_ids(tokenizer)[1])
     weights = torch.zeros(len(rows), row)
     owner = torch.full((len(rows), row), -1)
     for number, packed in enumerate(rows):

@@ -6,9 +6,10 @@ Chinese and Japanese are split into words, so that the prompt 法国的首都是
 """
 
 import json
+from typing import Any, cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import Qwen2Tokenizer
+from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from .documents import END, START
 from .traces import END_THINK, THINK
@@ -42,17 +43,24 @@ def train_tokenizer(texts: list[str], *, size: int) -> Qwen2Tokenizer:
     learned = json.loads(_learn_merges(texts, size - 2).to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=learned["vocab"],
-        merges=[tuple(pair) for pair in learned["merges"]],
-        unk_token=None,
+        merges=cast("Any", [tuple(pair) for pair in learned["merges"]]),
+        unk_token=cast("Any", None),
         bos_token=START,
         eos_token=END,
         pad_token=END,
         model_max_length=512,
     )
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in (THINK, END_THINK)])
+    added: Any = [AddedToken(token, normalized=False) for token in (THINK, END_THINK)]
+    tokenizer.add_tokens(added)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A",
         pair=f"{START} $A {START}:1 $B:1",
         special_tokens=[(START, tokenizer.bos_token_id)],
     )
     return tokenizer
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """The ids of the start token and of the token that ends and pads."""
+    start, end = cast("list[int]", tokenizer.convert_tokens_to_ids([START, END]))
+    return start, end
