@@ -114,6 +114,7 @@ def _waiting(results: list[dict[str, Any]]) -> list[str]:
             one["subject"],
             str(one["tokens"]),
             one["case"],
+            "one busy process" if one["busy"] else "nothing",
             _spread(one["wall"]),
             _spread(one["cpu"]),
             f"{_seconds(one['default_s']['wall'])}, {_seconds(one['default_s']['cpu'])}",
@@ -122,7 +123,8 @@ def _waiting(results: list[dict[str, Any]]) -> list[str]:
         for one in results
     ]
     head = (
-        *("model", "tokens", "case", "PASSIVE / default, wall", "PASSIVE / default, cpu"),
+        *("model", "tokens", "case", "beside"),
+        *("PASSIVE / default, wall", "PASSIVE / default, cpu"),
         *("default: wall, cpu", "PASSIVE: wall, cpu"),
     )
     return _table(head, rows)

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from benchmarks.measure import Seconds, Spread, between, ratio_of, timed
@@ -22,15 +22,19 @@ SETTING = "OMP_WAIT_POLICY"
 def waiting_ratios(
     subject: str, cases: list[tuple[int, str]], repeats: int
 ) -> list[dict[str, Any]]:
-    """PASSIVE in units of the default, for each case; wall and CPU time."""
+    """PASSIVE in units of the default for each case: alone, and beside a busy process."""
+    found = []
     with ExitStack() as stack:
         default = stack.enter_context(_worker(subject, None))
         passive = stack.enter_context(_worker(subject, "PASSIVE"))
-        return [
-            {"subject": subject, "tokens": tokens, "case": case}
-            | _in_turns(default, passive, f"{tokens} {case}", repeats)
-            for tokens, case in cases
-        ]
+        for beside in (False, True):
+            with _busy_process() if beside else nullcontext():
+                found += [
+                    {"subject": subject, "tokens": tokens, "case": case, "busy": beside}
+                    | _in_turns(default, passive, f"{tokens} {case}", repeats)
+                    for tokens, case in cases
+                ]
+    return found
 
 
 def _in_turns(
@@ -75,6 +79,17 @@ def _worker(subject: str, policy: str | None) -> Iterator[subprocess.Popen[str]]
     )
     try:
         yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _busy_process() -> Iterator[None]:
+    """Another process that always wants one core, as a web server or a neighbour may."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
     finally:
         process.terminate()
         process.wait()

@@ -8,23 +8,23 @@ sinks, softcaps, ALiBi and sliding windows are the model's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from lens_core.anatomy.behaviour import tolerance
 from lens_core.anatomy.probe import block_inputs
 from lens_core.attention_own import ask_for_attention, attention_set_to, uses_registry
-from lens_core.network import run
+from lens_core.network import input_device, run
 from lens_core.trace import inputs_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from lens_core.anatomy import Anatomy, Probe
@@ -100,8 +100,9 @@ def _register() -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     if NAME not in ALL_ATTENTION_FUNCTIONS:
-        ALL_ATTENTION_FUNCTIONS.register(NAME, _recording_attention)
+        # The mask first: another thread that finds the attention function must find it too.
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+        ALL_ATTENTION_FUNCTIONS.register(NAME, _recording_attention)
 
 
 @contextmanager
@@ -126,23 +127,28 @@ def capture_attention(
     ids: Int[Tensor, " position"],
 ) -> AttentionCapture:
     """Run once with attention written down; the caller holds the model's lock."""
-    with _projection_inputs(anatomy, len(ids)) as mixed:
+    device = input_device(model)
+    with _projection_inputs(anatomy, len(ids), device) as mixed:
         if uses_registry(model):
             with recording_attention(model) as seen:
                 logits = run(model, ids[None]).logits[0]
-            found = _by_layer(anatomy, seen)
+            found = _by_layer(anatomy, seen, device)
         else:
             logits, found = ask_for_attention(model, ids, anatomy.values)
     bound = tolerance(model.dtype)
     layers = tuple(
-        _layer_attention(*found[layer], mixed[layer], bound) if layer in found else None
+        _layer_attention(found[layer][0], found[layer][1], mixed[layer], bound)
+        if layer in found
+        else None
         for layer in range(len(anatomy.layers))
     )
     return AttentionCapture(layers, logits.to(torch.float32, copy=True))
 
 
 @contextmanager
-def _projection_inputs(anatomy: Anatomy, length: int) -> Iterator[dict[int, Tensor]]:
+def _projection_inputs(
+    anatomy: Anatomy, length: int, device: torch.device
+) -> Iterator[dict[int, Tensor]]:
     """What each layer's output projection reads, by layer, [position, head x value]."""
     layers = {
         parts.attn_proj: layer
@@ -152,47 +158,54 @@ def _projection_inputs(anatomy: Anatomy, length: int) -> Iterator[dict[int, Tens
     mixed: dict[int, Tensor] = {}
 
     def keep(module: nn.Module, state: Tensor) -> None:
-        mixed[layers[module]] = state.detach().reshape(length, -1).float().clone()
+        rows = state.detach().reshape(length, -1)
+        mixed[layers[module]] = rows.to(device, torch.float32, copy=True)
 
     with inputs_of(list(layers), keep):
         yield mixed
 
 
 @torch.no_grad()
-def gate_rel_err(probe: Probe, anatomy: Anatomy) -> float:
+def gate_rel_err(probe: Probe, anatomy: Anatomy, gated: Collection[int]) -> float:
     """How far what lies between attention and its output projection is from a factor.
 
     Attention's answer is multiplied by known factors while every block reads its own input of
-    the probe; behind a gate exactly these factors must be found again.
+    the probe; behind a gate exactly these factors must be found again in each layer of `gated`.
+    Infinite where the factors cannot be put in.
     """
+    if not uses_registry(probe.model):
+        return float("inf")
     model, length = probe.model, len(probe.ids)
     states = [(block.block, block.resid_pre) for block in probe.blocks]
     found: list[dict[int, Tensor]] = []
     for multiply in (False, True):
         recorded = recording_attention(model, multiply=multiply)
-        with _projection_inputs(anatomy, length) as mixed, block_inputs(states), recorded:
+        with (
+            _projection_inputs(anatomy, length, input_device(model)) as mixed,
+            block_inputs(states),
+            recorded,
+        ):
             run(model, probe.ids[None])
         found.append(mixed)
     plain, multiplied = found
-    with_attention = [layer for layer in plain if not torch.equal(plain[layer], multiplied[layer])]
-    errors = [0.0]
-    for layer in with_attention:
+    errors = []
+    for layer in gated:
         wanted = plain[layer] * _multiplier(plain[layer].shape[-1], plain[layer])
         errors.append(float((multiplied[layer] - wanted).abs().max() / wanted.abs().max()))
     return max(errors)
 
 
 def _by_layer(
-    anatomy: Anatomy, seen: dict[nn.Module, tuple[Tensor, Tensor]]
-) -> dict[int, tuple[Tensor, Tensor]]:
+    anatomy: Anatomy, seen: dict[nn.Module, tuple[Tensor, Tensor]], device: torch.device
+) -> dict[int, tuple[Tensor, ...]]:
     owner = {
         module: layer
         for layer, parts in enumerate(anatomy.layers)
         for module in parts.block.modules()
     }
     return {
-        owner[module]: (pattern[0].float().clone(), value[0].float().clone())
-        for module, (pattern, value) in seen.items()
+        owner[module]: tuple(t[0].to(device, torch.float32, copy=True) for t in found)
+        for module, found in seen.items()
     }
 
 

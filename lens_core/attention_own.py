@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from lens_core.anatomy import ValueColumns
 from lens_core.anatomy.calls import Call, recording
 from lens_core.anatomy.probe import PROBE_TOKENS
-from lens_core.network import embedding_rows, run
+from lens_core.network import embedding_rows, input_device, run
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from lens_core.anatomy import Anatomy
@@ -50,13 +50,14 @@ def ask_for_attention(
     model: PreTrainedModel,
     ids: Int[Tensor, " position"],
     sources: tuple[ValueColumns | None, ...],
-) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+) -> tuple[Tensor, dict[int, tuple[Tensor, ...]]]:
     """Pattern from the attention module's answer, values from the columns of a projection."""
     kept = [source for source in sources if source is not None]
     modules = {source.projection for source in kept} | {source.attention for source in kept}
     # Set to eager, or Falcon builds no mask for its pattern and looks ahead (measured: logits off
     # by half of their size).
-    with recording(list(modules)) as record, attention_set_to(model, "eager"):
+    device = input_device(model)
+    with recording(list(modules), device=device) as record, attention_set_to(model, "eager"):
         logits = run(model, ids[None], output_attentions=True).logits[0]
     answers = {call.module: call for call in record.calls}
     found = {}
@@ -67,7 +68,7 @@ def ask_for_attention(
         out = answers[source.projection].output
         if pattern is None or out is None:
             continue
-        rows = out.reshape(len(ids), -1).float()[:, source.columns]
+        rows = out.reshape(len(ids), -1).float()[:, source.columns.to(out.device)]
         # One value head for each query head: shared ones are simply repeated.
         values = rows.reshape(len(ids), pattern.shape[0], -1).transpose(0, 1)
         found[layer] = (pattern, values.clone())

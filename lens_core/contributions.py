@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from lens_core.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
-    from torch import Tensor
-
     from lens_core.decomposition import HeadParts
 
 NUMERICS = ("clean", "compat")
@@ -43,13 +42,17 @@ class Shares:
 
 
 def proximity(
-    whole: Float[Tensor, "*row d_model"],
-    part: Float[Tensor, "*row d_model"],
+    whole: Float[Tensor, "*#row d_model"],
+    part: Float[Tensor, "*#row d_model"],
     *,
     order: int = 1,
     numerics: str = "clean",
 ) -> Float[Tensor, "*row"]:
-    """max(|whole| - |whole - part|, 0) of each row, in the L1 or L2 norm."""
+    """max(|whole| - |whole - part|, 0) of each row, in the L1 or L2 norm.
+
+    Raises:
+        InputError: another numerics than "clean" and "compat".
+    """
     if numerics not in NUMERICS:
         raise InputError(f'numerics is "{numerics}"; it can be "clean" or "compat".')
     whole, part = whole.float(), part.float()

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from lens_core.anatomy import AddMap
 
 
@@ -52,10 +51,11 @@ class FrozenAdd:
         """What the norms on the way add by their own biases."""
         total = torch.zeros_like(like)
         if self.add.post_norm is not None:
-            total = total + self.add.post_norm.bias * self.add.scale
+            total = total + self.add.post_norm.bias.to(like.device) * self.add.scale
         if self.add.sum_norm is not None:
             assert self.sum_scale is not None
-            total = self.add.sum_norm.linear(total) * self.sum_scale + self.add.sum_norm.bias
+            own = self.add.sum_norm.bias.to(like.device)
+            total = self.add.sum_norm.linear(total) * self.sum_scale + own
         return total
 
     def constant(

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from lens_core.anatomy.calls import Call, Recording, recording
 from lens_core.attention_capture import AttentionCapture, LayerAttention, capture_attention
 from lens_core.decomposition import FrozenAdd, HeadParts, NeuronParts
 from lens_core.experts import expert_neurons
+from lens_core.network import input_device
 from lens_core.trace import SITES, Trace, capture_streams
 from lens_core.weights import projection_matrix
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from lens_core.anatomy import AddMap, Anatomy, LayerParts
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Dissection:
-    """Stream, attention and activations of one and the same pass."""
+    """Stream, attention and activations of one and the same pass.
+
+    Its parts are worked out when they are asked for, from the weights as they are then: ask while
+    holding the model's lock, with the same edits applied as during the pass.
+    """
 
     anatomy: Anatomy
     trace: Trace
@@ -68,7 +73,7 @@ class Dissection:
         frozen = self._frozen(parts.mlp_add)
         like = self.trace.resid_post[layer]
         if parts.mlp_proj is not None:
-            matrix, bias = projection_matrix(parts.mlp_proj)
+            matrix, bias = _projection(parts.mlp_proj, like)
             rows = self._call(parts.mlp_proj).input
             assert rows is not None
             active = rows.reshape(len(like), -1).float()
@@ -105,7 +110,6 @@ class Dissection:
         assert parts.experts is not None
         if parts.experts.shared_proj is None:
             return None
-        matrix, bias = projection_matrix(parts.experts.shared_proj)
         call = self._call(parts.experts.shared_proj)
         outs = [call.output, self._call(parts.experts.wrapper).output]
         routed = self._call(parts.experts.routed).output
@@ -113,8 +117,11 @@ class Dissection:
         assert routed is not None
         own, total = (out.reshape(length, -1).float() for out in outs if out is not None)
         rest = total - routed.reshape(-1, length, routed.shape[-1]).sum(0).float()
-        gate = (rest * own).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
+        gate = (rest * own).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True).clamp_min(
+            1e-30
+        )
         active = call.input.reshape(length, -1).float() * gate
+        matrix, bias = _projection(parts.experts.shared_proj, own)
         fixed = torch.zeros_like(own) if bias is None else bias * gate
         return active, matrix, fixed
 
@@ -152,7 +159,7 @@ def _head_parts(
     residual: Float[Tensor, "query d_model"],
 ) -> HeadParts:
     heads = len(attention.pattern)
-    matrix, bias = projection_matrix(projection)
+    matrix, bias = _projection(projection, whole)
     weight = frozen.fixed(matrix).reshape(heads, -1, matrix.shape[-1])
     gate = attention.gate
     return HeadParts(
@@ -165,6 +172,12 @@ def _head_parts(
         residual,
         frozen.constant(bias, whole),
     )
+
+
+def _projection(module: nn.Module, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Matrix and bias of a projection, where the states are."""
+    matrix, bias = projection_matrix(module)
+    return matrix.to(like.device), None if bias is None else bias.to(like.device)
 
 
 @torch.no_grad()
@@ -180,7 +193,7 @@ def dissect(
         found.append(capture_attention(model, anatomy, ids))
         return found[0].logits
 
-    with recording(_watched(anatomy)) as calls:
+    with recording(_watched(anatomy), device=input_device(model)) as calls:
         trace = capture_streams(model, anatomy, ids, SITES, forward_pass=run)
     return Dissection(anatomy, trace, found[0], calls)
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor, nn
-
     from lens_core.anatomy.calls import Call
 
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 class ExpertNeurons:
     """The neurons of the experts that one position was sent to, in the router's order."""
 
-    experts: tuple[int, ...]
     activations: Float[Tensor, "slot neuron"]
     """Signed, times the router's weight."""
     weights: Float[Tensor, "slot neuron d_model"]
@@ -117,13 +115,16 @@ def expert_neurons(call: Call, position: int, length: int) -> ExpertNeurons | No
     activations = torch.stack([row[0] for row in rows]).float()
     weights = torch.stack([products.seen[e][1] for e in chosen]).float()
     biases = _biases(call.module, chosen, weights.shape)
-    for scale in (torch.ones_like(router), router):
+    best, least = None, torch.inf
+    # Some families multiply by the router's weight before the experts, the others after them.
+    for scale in (router, torch.ones_like(router)):
         scaled = activations * scale[:, None]
         bias = (biases * scale[:, None]).sum(0)
         total = torch.einsum("sn,snd->d", scaled, weights) + bias
-        if (total - answer).abs().max() <= 1e-2 * answer.abs().max():
-            return ExpertNeurons(tuple(chosen), scaled, weights, bias)
-    return None
+        error = float((total - answer).abs().max())
+        if error < least:
+            best, least = ExpertNeurons(scaled, weights, bias), error
+    return best
 
 
 def _routing(

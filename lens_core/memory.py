@@ -36,8 +36,19 @@ def _free_host() -> int:
     for limit, used in _CONTAINER_LIMITS:
         values = [_number(Path(limit)), _number(Path(used))]
         if values[0] is not None and values[1] is not None:
-            free = min(free, values[0] - values[1])
+            cache = _inactive_file(Path(used).with_name("memory.stat"))
+            free = min(free, values[0] - values[1] + cache)
     return max(free, 0)
+
+
+def _inactive_file(path: Path) -> int:
+    """Bytes of files that a container counts as used, and gives up as soon as they are needed."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    numbers = dict(line.split(maxsplit=1) for line in lines if " " in line)
+    return int(numbers.get("inactive_file", 0))
 
 
 def _number(path: Path) -> int | None:

@@ -132,15 +132,19 @@ class LoadedModel:
         timing: Mapping[str, float] | None = None,
         warnings: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """The header of a result of this model, with the edits that are applied right now."""
+        """The header of a result of this model, with the edits that are applied right now.
+
+        Several edits are named together; their strength is None where they differ in it.
+        """
         edit = None
         if self.active_edits:
-            stack = [{"id": name, "strength": strength} for name, strength in self.active_edits]
-            edit = {**stack[-1], "stack": stack}
+            names, strengths = zip(*self.active_edits, strict=True)
+            one = strengths[0] if len(set(strengths)) == 1 else None
+            edit = {"id": "+".join(names), "strength": one}
         return records.header(
             kind,
             model=self.facts.header(),
-            self_check=self.self_check.to_json(),
+            self_check=self.self_check.header(),
             edit=edit,
             seed=seed,
             timing=timing,
@@ -233,4 +237,4 @@ def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None
         raise PromptError(
             f"Token id {int(outside[0])} is outside this model's vocabulary, 0 to {rows - 1}."
         )
-    return ids.long()
+    return ids.long().cpu()

@@ -6,10 +6,10 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
-    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -29,7 +29,7 @@ def _embedding(model: PreTrainedModel) -> Tensor:
 
 
 def run(model: PreTrainedModel, ids: Int[Tensor, "batch position"], **options: Any) -> Any:
-    """The model's own answer to a batch of token ids; no cache and no gradient unless asked for."""
+    """The model's own answer to token ids, without gradients; no cache unless asked for."""
     network = cast("Any", model)
     with torch.inference_mode():
         return network(input_ids=ids.to(input_device(model)), **{"use_cache": False, **options})

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lens_core.anatomy.behaviour import NormFacts, is_linear, norm_facts, tolerance
@@ -21,9 +23,6 @@ from lens_core.anatomy.search import config_numbers
 from lens_core.weights import projection_matrix
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor, nn
-
     from lens_core.anatomy import Probe
     from lens_core.anatomy.calls import Call
 
@@ -36,7 +35,7 @@ class Readout:
     """Modules between the last block and the head, in order."""
     norm: NormFacts | None
     """The first step, when it is a norm."""
-    head: nn.Module
+    unembed: nn.Module
     input_scale: float = 1.0
     """Multiplies what goes into the head (MiniCPM divides it)."""
     scale: float = 1.0
@@ -53,22 +52,22 @@ class Readout:
     @property
     def d_vocab(self) -> int:
         """Rows of the unembedding."""
-        return int(self.head.weight.shape[0])  # type: ignore[union-attr]
+        return int(self.unembed.weight.shape[0])  # type: ignore[union-attr]
 
-    def hidden(
+    def unembed_input(
         self, states: Float[Tensor, "row d_model"], *, norm: bool = True
-    ) -> Float[Tensor, "row d_head_in"]:
+    ) -> Float[Tensor, "row d_unembed"]:
         """What the head reads, in the model's own dtype; `norm=False` leaves the final norm out."""
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
         rows = states.to(device=weight.device, dtype=weight.dtype)
         for step in self.steps:
             if norm or self.norm is None or step is not self.norm.module:
                 rows = step(rows)
         return rows * self.input_scale if self.input_scale != 1.0 else rows
 
-    def hidden_part(
-        self, parts: Float[Tensor, "*row d_model"], inverse_scale: Float[Tensor, "*row 1"]
-    ) -> Float[Tensor, "*row d_head_in"]:
+    def part_input(
+        self, parts: Float[Tensor, "*#row d_model"], inverse_scale: Float[Tensor, "*#row 1"]
+    ) -> Float[Tensor, "... d_unembed"]:
         """What a part adds to what the head reads, with the norm's scale frozen."""
         assert self.linear_steps is not None
         rows = parts.float()
@@ -82,7 +81,7 @@ class Readout:
         """1 / scale of the final norm at each state; 1 where there is no norm."""
         if self.norm is None:
             return torch.ones_like(states[..., :1])
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
         after = self.norm.module(states.to(device=weight.device, dtype=weight.dtype))
         return self.norm.inverse_scale(states.to(after.device).float(), after.float())
 
@@ -92,43 +91,43 @@ class Readout:
             yield slice(start, min(start + width, self.d_vocab))
 
     def block_logits(
-        self, hidden: Float[Tensor, "row d_head_in"], block: slice
+        self, hidden: Float[Tensor, "row d_unembed"], block: slice
     ) -> Float[Tensor, "row token"]:
         """Logits of one block of the vocabulary, after multiplier and softcap, in float32."""
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
-        bias: Tensor | None = getattr(self.head, "bias", None)
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
+        bias: Tensor | None = getattr(self.unembed, "bias", None)
         out = linear(hidden, weight[block], None if bias is None else bias[block])
         return self.finish(out)
 
     def block_part_logits(
-        self, hidden: Float[Tensor, "row d_head_in"], block: slice
+        self, hidden: Float[Tensor, "row d_unembed"], block: slice
     ) -> Float[Tensor, "row token"]:
         """Logits that parts add in one block: no bias, multiplier but no softcap, in float32."""
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
         return linear(hidden.float(), weight[block].float()).mul_(self.scale)
 
     def logits(
         self, states: Float[Tensor, "row d_model"], *, norm: bool = True
     ) -> Float[Tensor, "row d_vocab"]:
         """All logits of a few states, in float32, as the model itself would give them."""
-        return self.block_logits(self.hidden(states, norm=norm), slice(0, self.d_vocab))
+        return self.block_logits(self.unembed_input(states, norm=norm), slice(0, self.d_vocab))
 
-    def hidden_token_logits(
-        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
+    def token_logits(
+        self, hidden: Float[Tensor, "row d_unembed"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
         """The logits of some tokens, other ones for every row of `hidden`, in float32."""
         return self.finish(self._token_products(hidden, tokens))
 
     def raw_token_logits(
-        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
+        self, hidden: Float[Tensor, "row d_unembed"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
         """The same before a softcap."""
         return self._token_products(hidden, tokens).float() * self.scale
 
     def _token_products(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """What the head itself gives for some tokens, in its own dtype."""
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
-        bias: Tensor | None = getattr(self.head, "bias", None)
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
+        bias: Tensor | None = getattr(self.unembed, "bias", None)
         out = torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float())
         if bias is not None:
             out = out + bias[tokens].float()
@@ -136,10 +135,10 @@ class Readout:
         return out.to(weight.dtype)
 
     def part_token_logits(
-        self, hidden: Float[Tensor, "row d_head_in"], tokens: Int[Tensor, "row n"]
+        self, hidden: Float[Tensor, "row d_unembed"], tokens: Int[Tensor, "row n"]
     ) -> Float[Tensor, "row n"]:
         """What parts add to the logits of some tokens: no bias, no softcap, in float32."""
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
         return torch.einsum("rd,rnd->rn", hidden.float(), weight[tokens].float()) * self.scale
 
     def finish(self, logits: Float[Tensor, "row token"]) -> Float[Tensor, "row token"]:
@@ -149,8 +148,8 @@ class Readout:
     def constant(self, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """What the final norm's bias and the head's bias add to each token's logit."""
         assert self.linear_steps is not None
-        weight: Tensor = self.head.weight  # type: ignore[assignment]
-        bias: Tensor | None = getattr(self.head, "bias", None)
+        weight: Tensor = self.unembed.weight  # type: ignore[assignment]
+        bias: Tensor | None = getattr(self.unembed, "bias", None)
         total = torch.zeros(len(tokens), device=weight.device)
         if self.norm is not None:
             rows = self.norm.bias.to(weight.device)
@@ -199,7 +198,7 @@ def _measured(readout: Readout, states: Tensor, logits: Tensor) -> Readout:
     error = _relative_error(readout.logits(states), logits)
     if readout.linear_steps is None:
         return replace(readout, rel_err=error)
-    hidden = readout.hidden_part(states, readout.inverse_scale(states))
+    hidden = readout.part_input(states, readout.inverse_scale(states))
     every = torch.arange(readout.d_vocab, device=hidden.device)
     parts = readout.block_part_logits(hidden, slice(0, readout.d_vocab))
     parts = parts + readout.constant(every)

@@ -38,7 +38,7 @@ def header(
     timing: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The header of design.md section 2, as plain Python values.
+    """The header that every result carries, as plain Python values.
 
     `input` is left empty for the analysis to fill; times are in seconds.
     """

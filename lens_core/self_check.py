@@ -6,25 +6,25 @@ A feature beyond its bound is switched off, with the measured error in its messa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from lens_core.anatomy.probe import position_rows
 from lens_core.attention_capture import gate_rel_err
 from lens_core.dissection import Dissection, dissect
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lens_core.anatomy import Anatomy, Probe
     from lens_core.readout import Readout
 
 FEATURES = ("states", "readout", "streams", "attribution", "heads", "neurons")
 
-BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-9, torch.float16: 2e-3}
+BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-3}
 COARSE_BOUND = 2e-2
 """For bfloat16 and quantised weights."""
 
@@ -58,7 +58,8 @@ class SelfCheck:
     def completeness_rel_err(self) -> float | None:
         """The largest of the errors of streams, heads and neurons that could be measured."""
         measured = (self.streams_rel_err, self.heads_rel_err, self.neurons_rel_err)
-        return max((error for error in measured if error is not None), default=None)
+        found = [error for error in measured if error is not None]
+        return worst(found) if found else None
 
     @property
     def warnings(self) -> list[str]:
@@ -77,12 +78,18 @@ class SelfCheck:
         assert feature in FEATURES, feature
         return self.off.get(feature)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain Python values; the first three keys are those of every result header."""
+    def header(self) -> dict[str, Any]:
+        """The part that every result header carries."""
         return {
             "readout_rel_err": self.readout_rel_err,
             "completeness_rel_err": self.completeness_rel_err,
             "capture_vs_default_rel_err": self.capture_vs_default_rel_err,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values of everything that was measured."""
+        return {
+            **self.header(),
             "streams_rel_err": self.streams_rel_err,
             "attribution_rel_err": self.attribution_rel_err,
             "heads_rel_err": self.heads_rel_err,
@@ -124,6 +131,12 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
     found, wanted = found.float(), wanted.float().to(found.device)
     size = wanted.abs().amax(-1).clamp_min(1e-30)
     return float(((found - wanted).abs().amax(-1) / size).max())
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest error; not a number as soon as one of them is none."""
+    found = list(errors)
+    return math.nan if any(math.isnan(error) for error in found) else max(found)
 
 
 def _judge(
@@ -187,13 +200,13 @@ def _check_streams(
     """Each block must hand its output on unchanged, and be the sum of its parts."""
     pairs = zip(probe.blocks, probe.blocks[1:], strict=False)
     handed = [relative_error(a.resid_post, b.resid_pre) for a, b in pairs]
-    if handed and max(handed) > 0:
-        layer = handed.index(max(handed))
+    if handed and not worst(handed) <= 0:
+        layer = next(index for index, error in enumerate(handed) if not error <= 0)
         what = f"The output of block {layer} against the input of block {layer + 1}"
-        _judge("states", what, max(handed), 0.0, off)
+        _judge("states", what, handed[layer], 0.0, off)
     opaque = [i for i, parts in enumerate(anatomy.layers) if parts.topology == "opaque"]
     if opaque or "states" in off:
-        error = max([_unexplained(probe, anatomy, layer) for layer in opaque] + handed)
+        error = worst([_unexplained(probe, anatomy, layer) for layer in opaque] + handed)
         errors["streams_rel_err"] = error
         where = f"Block {opaque[0]}" if opaque else "The stream"
         off["streams"] = (
@@ -225,7 +238,7 @@ def _check_parts(
     for layer, parts in enumerate(anatomy.layers):
         if parts.has_mid:
             added = trace.resid_pre[layer] + trace.attn_out[layer]
-            whole = max(whole, relative_error(added, trace.resid_mid[layer]))
+            whole = worst([whole, relative_error(added, trace.resid_mid[layer])])
     errors["streams_rel_err"] = whole
     _judge("streams", "The sum of stream, attention and MLP", whole, bound, off)
     _check_heads(probe, dissection, bound, errors, off)
@@ -254,10 +267,12 @@ def _check_heads(
         name = type(probe.model).__name__
         off["heads"] = f"No layer of {name} has an attention pattern: its mixers are opaque."
         return
-    if any(layer is not None and layer.gate is not None for layer in dissection.attention.layers):
-        found.append(gate_rel_err(probe, dissection.anatomy))
-    errors["heads_rel_err"] = max(found)
-    _judge("heads", "The sum over heads and sources", max(found), bound, off)
+    layers = enumerate(dissection.attention.layers)
+    gated = [i for i, attention in layers if attention is not None and attention.gate is not None]
+    if gated:
+        found.append(gate_rel_err(probe, dissection.anatomy, gated))
+    errors["heads_rel_err"] = worst(found)
+    _judge("heads", "The sum over heads and sources", worst(found), bound, off)
 
 
 def _check_neurons(
@@ -281,8 +296,8 @@ def _check_neurons(
     if not found:
         off["neurons"] = "This model has no MLP, so it has no neurons to show."
         return
-    errors["neurons_rel_err"] = max(found)
-    _judge("neurons", "The sum over neurons", max(found), bound, off)
+    errors["neurons_rel_err"] = worst(found)
+    _judge("neurons", "The sum over neurons", worst(found), bound, off)
 
 
 def _without_attention(dissection: Dissection) -> tuple[int, ...]:

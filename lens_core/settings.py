@@ -144,7 +144,8 @@ def load_settings(path: str | Path) -> Settings:
 
 def complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """Every fault of a validation in one text: the key, its value, and what is allowed."""
-    return " ".join(_fault(fault, model) for fault in error.errors())
+    faults = [f for f in error.errors() if f["type"] != "default_factory_not_called"]
+    return " ".join(_fault(fault, model) for fault in faults)
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from lens_core.anatomy.calls import tensors_of
 from lens_core.errors import InputError, NotExactError
@@ -19,8 +21,6 @@ from lens_core.models import LoadedModel, check_ids
 from lens_core.network import input_device, last_logits_only, run
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from lens_core.anatomy import AddMap, Anatomy
@@ -37,7 +37,7 @@ class Trace:
     """The input of every block, then the output of the last."""
     has_mid: tuple[bool, ...]
     """Whether a state after attention exists in each layer; in parallel layers it does not."""
-    logits: Float[Tensor, "position d_vocab"] | None
+    logits: Float[Tensor, "kept d_vocab"] | None
     """The model's own logits: of all positions, of the last one, or not kept."""
     mid: Float[Tensor, "layer position d_model"] | None = None
     attn: Float[Tensor, "layer position d_model"] | None = None
@@ -98,10 +98,12 @@ def capture(
     Args:
         loaded: the model.
         ids: token ids [position].
-        sites: the sites to keep besides resid_pre and resid_post; None keeps all that are exact.
+        sites: what to keep besides resid_pre and resid_post: naming any of the other three keeps
+            all three; None keeps all that are exact.
         logits: keep the logits of "all" positions, of the "last" (faster), or "none".
 
     Raises:
+        InputError: an unknown site, or another word for `logits`.
         PromptError: ids that the model cannot take.
         NotExactError: a named site that cannot be exact in this model.
     """
@@ -158,10 +160,11 @@ def capture_streams(
 
 def forward(
     model: PreTrainedModel, ids: Int[Tensor, " position"], *, logits: str = "all"
-) -> Float[Tensor, "position d_vocab"]:
+) -> Float[Tensor, "kept d_vocab"]:
     """The model's own logits; only the last ones where all are not needed."""
     options = {} if logits == "all" else last_logits_only(model)
-    return run(model, ids[None], **options).logits[0]
+    found = run(model, ids[None], **options).logits[0]
+    return found if logits == "all" else found[-1:]
 
 
 def _complete(anatomy: Anatomy, stream: Tensor, mid: Tensor, attn: Tensor, mlp: Tensor) -> None:

@@ -36,8 +36,11 @@ def read_logit_lens(
         if request.last is not None:
             options["positions"] = range(-min(request.last, len(ids)), 0)
         yield Progress(f"Reading {loaded.n_layers} layers of {len(ids)} tokens")
+        # Nothing is yielded inside: the lock that an edit holds belongs to this thread, and the
+        # generator may go on in another.
         with edited(loaded, request):
-            yield logit_lens(loaded, ids, max_tokens=limits.logit_lens, **options)
+            result = logit_lens(loaded, ids, max_tokens=limits.logit_lens, **options)
+    yield result
 
 
 def edited(loaded: LoadedModel, request: Request) -> ExitStack:

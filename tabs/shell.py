@@ -37,6 +37,10 @@ TEMPLATES: dict[str, dict[str, str | None]] = {
 """What the template picker offers -> the arguments of a request."""
 
 
+INEXACT = 2e-2
+"""Relative error of a decomposition above which it is switched off at any precision."""
+
+
 @dataclass
 class Shell:
     """The components that all tabs share, and the one way to run an analysis from them."""
@@ -194,7 +198,7 @@ def strip_value(result: dict[str, Any], limit: int) -> dict[str, Any]:
         "tokens": result["input"]["tokens"],
         "limit": limit,
         "prediction": prediction(result),
-        "badge": badge(result["self_check"]),
+        "badge": badge(result["self_check"], result["warnings"]),
         "facts": facts,
     }
 
@@ -208,26 +212,17 @@ def prediction(result: dict[str, Any]) -> dict[str, Any] | None:
     return {"text": result["vocab"][str(token)]["text"], "p": final["p"][-1]}
 
 
-def badge(check: dict[str, Any]) -> dict[str, str]:
-    """Whether every view is exact, the largest measured error, and all of them on hover."""
-    errors = {k: v for k, v in check.items() if k.endswith("_rel_err") and v is not None}
-    detail = "\n".join(f"{name}: {value:.1e}" for name, value in errors.items())
-    off = check.get("off", {})
-    if off:
-        reasons = "\n".join(off.values())
-        return {
-            "state": "poor",
-            "text": f"▲ Off: {', '.join(off)}",
-            "detail": f"{reasons}\n{detail}",
-        }
-    if not errors:
-        return {
-            "state": "poor",
-            "text": "▲ Not measured",
-            "detail": "There was nothing to measure.",
-        }
-    text = f"✓ Exact decomposition · {max(errors.values()):.0e}"
-    return {"state": "good", "text": text.replace("e-0", "e-"), "detail": detail}
+def badge(check: dict[str, Any], warnings: list[str]) -> dict[str, str]:
+    """Whether the model can be taken apart exactly, with the measured error; more on hover."""
+    errors = {name: value for name, value in check.items() if value is not None}
+    detail = "\n".join([*warnings, *(f"{name}: {value:.1e}" for name, value in errors.items())])
+    error = check["completeness_rel_err"]
+    if error is None:
+        return {"state": "poor", "text": "▲ Not decomposed", "detail": detail}
+    number = f"{error:.0e}".replace("e-0", "e-")
+    if error > INEXACT:
+        return {"state": "poor", "text": f"▲ Decomposition off · {number}", "detail": detail}
+    return {"state": "good", "text": f"✓ Exact decomposition · {number}", "detail": detail}
 
 
 def loading(text: str) -> dict[str, Any]:

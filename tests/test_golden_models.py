@@ -195,7 +195,7 @@ def test_direct_logit_attribution(golden: Case) -> None:
         tokens = torch.full((golden.loaded.facts.n_heads, 1), target)
         for layer, parts in enumerate(heads):
             assert parts is not None
-            rows = readout.hidden_part(parts.head_sum()[position], inverse[position])
+            rows = readout.part_input(parts.head_sum()[position], inverse[position])
             logits = readout.part_token_logits(rows, tokens)[:, 0].detach()
             np.testing.assert_allclose(
                 logits, golden.data["dla_head"][layer, position], rtol=1e-4, atol=2e-5

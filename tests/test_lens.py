@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from families import D_VOCAB, EVERY, IDS, N_LAYERS, loaded
+from families import D_VOCAB, EVERY, IDS, N_LAYERS, build, loaded
 
-from lens_core import InputError, LogitLens, NotExactError, PromptError, capture, logit_lens
+from lens_core import (
+    InputError,
+    LogitLens,
+    NotExactError,
+    PromptError,
+    capture,
+    logit_lens,
+    wrap_model,
+)
 from lens_core.lens import rows, run
 from lens_core.lens.cells import Cells
-from lens_core.models import LoadedModel
+from lens_core.models import LoadedModel, check_ids
 
 ALL = ["embed", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 SOME = ["llama", "gpt_neox_par", "gemma2", "opt_postln", "granite", "mixtral", "gpt2", "phi"]
@@ -185,6 +196,52 @@ def test_large_vocabularies_find_the_same_tokens() -> None:
         assert torch.equal(ids, expected.indices)
 
 
+def test_without_the_norm_the_final_prediction_stays_the_models(some_model: LoadedModel) -> None:
+    raw, normal = (
+        logit_lens(some_model, IDS, norm=norm, divergences=True) for norm in ("none", "final")
+    )
+    assert np.array_equal(raw.final_ids, normal.final_ids)
+    trace, readout = capture(some_model, IDS), some_model.readout
+    final = plain_log_probs(some_model, trace.stream[-1:])[0]
+    with torch.no_grad():
+        logits = readout.logits(trace.resid_post.flatten(0, 1), norm=False)
+    log_probs = logits.log_softmax(-1).view(N_LAYERS, len(IDS), -1)
+    for found, wanted in (
+        (raw.kl_final, (final.exp() * (final - log_probs)).sum(-1)),
+        (raw.kl_reverse, (log_probs.exp() * (log_probs - final)).sum(-1)),
+    ):
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="no scale to freeze"):
+        logit_lens(some_model, IDS, norm="none", components=["mlp_out"])
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_results_can_be_copied(how: Callable[[LogitLens], LogitLens]) -> None:
+    lens = logit_lens(loaded("llama"), IDS, generate=1)
+    assert how(lens).to_json() == lens.to_json()
+
+
+def test_a_tie_for_the_first_place_settles_all_the_same() -> None:
+    network: Any = build("llama")
+    with torch.no_grad():
+        best = logit_lens(loaded("llama"), IDS).final_ids[-1]
+        network.lm_head.weight[best - 4 : best + 4] = network.lm_head.weight[best].clone()
+    lens = logit_lens(wrap_model(network), IDS, k=8)
+    assert set(lens.top_ids[-1, -1]) == set(range(best - 4, best + 4))
+    assert not lens.target_rank[-1].any()
+    assert (lens.settled < N_LAYERS).all()
+
+
+def test_the_token_after_the_last_is_missing(some_model: LoadedModel) -> None:
+    following = logit_lens(some_model, IDS).targets[-1]
+    assert following.source == "next"
+    assert following.ids.tolist() == [*IDS[1:].tolist(), -1]
+    cells = following.cells["resid_post"]
+    assert np.isnan(cells.p[:, -1]).all()
+    assert (cells.rank[:, -1] == -1).all()
+    assert np.isfinite(cells.p[:, :-1]).all()
+
+
 def test_layers_and_positions_are_chosen(some_model: LoadedModel) -> None:
     whole = logit_lens(some_model, IDS)
     part = logit_lens(some_model, IDS, layers=[0, -1], positions=[-1, 2])
@@ -218,21 +275,57 @@ def test_settled_layers(some_model: LoadedModel) -> None:
         assert layer == 0 or lens.kl_final[layer - 1, position] >= 0.1
 
 
-@pytest.mark.parametrize(
-    "criterion", ["prob", "kl_drop", "js", "top1_change", "target_enters_topk"]
-)
-def test_important_layers(some_model: LoadedModel, criterion: str) -> None:
-    everything = logit_lens(some_model, IDS, important=criterion, threshold=0.0).important
-    some = logit_lens(some_model, IDS, important=criterion).important
-    assert everything is not None
-    assert some is not None
-    assert {found["layer"] for found in some.layers} <= {f["layer"] for f in everything.layers}
-    assert all(found["score"] > some.threshold for found in some.layers)
+def test_important_layers_have_the_plain_scores(some_model: LoadedModel) -> None:
+    trace = capture(some_model, IDS)
+    log_probs = plain_log_probs(some_model, trace.stream)[:, -1]
+    before, after, final = log_probs[:-1], log_probs[1:], log_probs[-1]
+    middle = torch.logaddexp(before, after) - np.log(2)
+    js = sum((side.exp() * (side - middle)).sum(-1) / 2 for side in (before, after))
+    kl = (final.exp() * (final - log_probs)).sum(-1)
+    changed = (before.argmax(-1) != after.argmax(-1)).float()
+    parts = [plain_log_probs(some_model, site) for site in (trace.attn_out, trace.mlp_out)]
+    best = torch.stack([after, *(part[:, -1] for part in parts)]).amax((0, 2)).exp()
+    for criterion, wanted in (
+        ("js", js),
+        ("kl_drop", kl[:-1] - kl[1:]),
+        ("top1_change", changed),
+        ("prob", best),
+    ):
+        found = logit_lens(some_model, IDS, important=criterion, threshold=0.0).important_layers
+        assert found is not None
+        assert isinstance(wanted, torch.Tensor)
+        expected = {layer: float(score) for layer, score in enumerate(wanted) if score > 0}
+        assert {one["layer"]: one["score"] for one in found.layers} == pytest.approx(
+            expected, abs=1e-5
+        )
+
+
+def test_a_target_enters_the_top_k_where_its_rank_says_so(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS, k=2, important="target_enters_topk", components=["embed"])
+    ranks = logit_lens(some_model, IDS).target_rank[:, -1]
+    first = lens.cells["embed"].target_rank
+    assert first is not None
+    course = [first[0, -1], *ranks]
+    expected = [i for i in range(N_LAYERS) if course[i] >= 2 > course[i + 1]]
+    assert lens.important_layers is not None
+    assert [found["layer"] for found in lens.important_layers.layers] == expected
+
+
+def test_compat_cuts_probabilities_to_whole_per_cent() -> None:
+    model = loaded("llama")
+    exact, cut = (
+        logit_lens(model, IDS, important="prob", threshold=0.0, compat=compat).important_layers
+        for compat in (False, True)
+    )
+    assert exact is not None
+    assert cut is not None
+    for one, other in zip(exact.layers, cut.layers, strict=True):
+        assert other["score"] == pytest.approx(int(one["score"] * 100) / 100, abs=1e-6)
 
 
 def test_kl_drops_telescope(some_model: LoadedModel) -> None:
     lens = logit_lens(some_model, IDS, components=["embed"], important="kl_drop", threshold=0.0)
-    found = lens.important
+    found = lens.important_layers
     kl = lens.cells["embed"].kl_final
     assert found is not None
     assert kl is not None
@@ -310,7 +403,7 @@ def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
 )
 def test_bad_ids(ids: torch.Tensor, words: str) -> None:
     with pytest.raises(PromptError, match=words):
-        logit_lens(loaded("llama"), ids)
+        check_ids(loaded("llama"), ids)
 
 
 def test_too_much_generation_is_refused_before_it_starts() -> None:

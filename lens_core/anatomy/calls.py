@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from torch import Tensor, nn
 
 
 @dataclass(eq=False)
@@ -70,21 +68,30 @@ def tensors_of(value: Any) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def recording(modules: Sequence[nn.Module]) -> Iterator[Recording]:
-    """Write down every call of `modules` while the block runs; the hooks come off after it."""
+def recording(
+    modules: Sequence[nn.Module], *, device: torch.device | None = None
+) -> Iterator[Recording]:
+    """Write down every call of `modules` while the block runs; the hooks come off after it.
+
+    With `device`, what was seen is brought there: a model may be spread over several.
+    """
     record = Recording()
+
+    def kept(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(device=device or tensor.device, copy=True)
+
     open_calls: dict[nn.Module, list[Call]] = {}
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen = tuple(t for value in (*args, *kwargs.values()) for t in tensors_of(value))
-        call = Call(module, record.ticks, tuple(t.detach().clone() for t in seen))
+        call = Call(module, record.ticks, tuple(kept(t) for t in seen))
         record.ticks += 1
         record.calls.append(call)
         open_calls.setdefault(module, []).append(call)
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         call = open_calls[module].pop()
-        call.outputs = tuple(t.detach().clone() for t in tensors_of(output))
+        call.outputs = tuple(kept(t) for t in tensors_of(output))
         call.ended = record.ticks
         record.ticks += 1
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from lens_core.anatomy.behaviour import NormFacts, is_linear, norm_facts, tolerance
 from lens_core.anatomy.parts import AddMap, Experts, LayerParts
 from lens_core.anatomy.probe import BlockProbe, position_rows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lens_core.anatomy.calls import Call
 
 
@@ -57,7 +56,8 @@ class Seen:
     @property
     def rounding(self) -> float:
         """What two or three roundings can do in the dtype that the model computes in."""
-        return 2 * torch.finfo(self.probe.resid_post.dtype).eps
+        eps = torch.finfo(self.probe.resid_post.dtype).eps
+        return 2 * max(eps, torch.finfo(torch.float32).eps)
 
     def shows(self, part: Tensor, total: Tensor) -> bool:
         """Whether a part is more than rounding in a fair share of the entries of the total."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from lens_core.anatomy.calls import Call, Recording, recording
 from lens_core.errors import ModelError
-from lens_core.network import embedding_rows, run
+from lens_core.network import embedding_rows, input_device, run
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 PROBE_TOKENS = 7
@@ -70,8 +70,9 @@ def run_probe(model: PreTrainedModel) -> Probe:
     """
     blocks = find_blocks(model)
     ids = probe_ids(model)
-    with recording(list(model.modules())) as record:
-        logits = run(model, ids[None]).logits[0].clone()
+    device = input_device(model)
+    with recording(list(model.modules()), device=device) as record:
+        logits = run(model, ids[None]).logits[0].to(device=device, copy=True)
     calls = [_only_call(record, block) for block in blocks]
     probes = [_block_probe(record, call) for call in calls]
     _mark_mixed(model, ids, probes)
@@ -125,7 +126,7 @@ def _mark_mixed(model: PreTrainedModel, ids: Tensor, probes: list[BlockProbe]) -
         # Rolled along its width, so the size stays that of a real state.
         state.select(-2, 0).copy_(probe.resid_pre.select(-2, 0).roll(1, -1))
         inputs.append((probe.block, state))
-    with block_inputs(inputs), recording(modules) as record:
+    with block_inputs(inputs), recording(modules, device=input_device(model)) as record:
         run(model, ids[None])
     for probe in probes:
         again = record.inside(probe.block)

@@ -155,11 +155,12 @@ def check_command(
     with reported():
         check_json_target(json)
         loaded = _load(_settings(settings), model, loading)
-        record = {**loaded.header("check"), "facts": asdict(loaded.facts)}
+        check = loaded.self_check.to_json()
+        record = {**loaded.header("check"), "facts": asdict(loaded.facts), "measured": check}
         if json is not None:
             write_json(json, record)
         if json != STREAM:
-            _write(facts_report(record["facts"], record["self_check"]))
+            _write(facts_report(record["facts"], check))
 
 
 def main() -> None:

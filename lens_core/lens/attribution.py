@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from lens_core.models import LoadedModel
     from lens_core.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each part of the stream adds to one token's logit, before a softcap."""
+    """What each part of the stream adds to one token's logit, in logits before a softcap."""
 
     position: int
     target: int
@@ -29,7 +28,7 @@ class Attribution:
     total: float
     """The sum of all of these."""
     logit: float
-    """The model's own logit, before a softcap; `total` must equal it."""
+    """The model's own logit, before a softcap; `total` equals it up to the model's rounding."""
 
 
 @torch.no_grad()
@@ -41,11 +40,11 @@ def attribute_logit(loaded: LoadedModel, trace: Trace, position: int, target: in
         [trace.stream[0][position], *trace.attn_out[:, position], *trace.mlp_out[:, position]]
     )
     tokens = torch.tensor([[target]], device=parts.device)
-    hidden = readout.hidden_part(parts, readout.inverse_scale(final[None]))
+    hidden = readout.part_input(parts, readout.inverse_scale(final[None]))
     logits = readout.part_token_logits(hidden, tokens.expand(len(parts), 1))[:, 0].cpu()
     constant = float(readout.constant(tokens[0]))
     layers = trace.attn_out.shape[0]
-    whole = readout.raw_token_logits(readout.hidden(final[None]), tokens)
+    whole = readout.raw_token_logits(readout.unembed_input(final[None]), tokens)
     return Attribution(
         position,
         target,

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from lens_core.lens.divergence import divergences
 from lens_core.lens.rows import RowStatistics, extremes, summarise
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
-
     from lens_core.models import LoadedModel
     from lens_core.readout import Readout
     from lens_core.trace import Trace
@@ -33,7 +32,7 @@ class Grid:
     """The model's own prediction after each position read."""
     targets: Int[Tensor, "position target"]
     sources: tuple[str, ...]
-    """argmax, user, next or sampled, for each target."""
+    """argmax, user or next, for each target."""
     k: int
     norm: bool = True
 
@@ -86,6 +85,14 @@ class TargetCells:
     logit: Float[np.ndarray, "layer position"]
     p: Float[np.ndarray, "layer position"]
     rank: Int[np.ndarray, "layer position"]
+
+    def without(self, missing: Bool[np.ndarray, " position"]) -> TargetCells:
+        """The same, with nothing (NaN, rank -1) at the positions that have no such token."""
+        return TargetCells(
+            np.where(missing, np.float32(np.nan), self.logit),
+            np.where(missing, np.float32(np.nan), self.p),
+            np.where(missing, -1, self.rank),
+        )
 
 
 @torch.no_grad()
@@ -149,16 +156,15 @@ def _shaped(statistics: RowStatistics, groups: list[int], positions: int) -> Row
 
 
 def _state_cells(layers: np.ndarray, found: RowStatistics, target: int) -> Cells:
-    log_total = found.log_total[..., None]
-    logprob = found.target_logit - log_total
+    logprob = found.target_logprob
     return Cells(
         layers=layers,
         top_ids=_numpy(found.top_ids),
         top_logit=_numpy(found.top_logit),
-        top_p=_numpy((found.top_logit - log_total).exp()),
+        top_p=_numpy(found.top_p),
         entropy=_numpy(found.entropy),
         kl_final=_numpy(found.kl_final),
-        max_p=_numpy((found.top_logit[..., 0] - found.log_total).exp()),
+        max_p=_numpy(found.top_p[..., 0]),
         target_logit=_numpy(found.target_logit[..., target]),
         target_p=_numpy(logprob[..., target].exp()),
         target_logprob=_numpy(logprob[..., target]),
@@ -167,7 +173,7 @@ def _state_cells(layers: np.ndarray, found: RowStatistics, target: int) -> Cells
 
 
 def _target_cells(found: RowStatistics, count: int) -> list[TargetCells]:
-    probs = (found.target_logit - found.log_total[..., None]).exp()
+    probs = found.target_logprob.exp()
     return [
         TargetCells(
             _numpy(found.target_logit[..., i]),
@@ -200,7 +206,7 @@ def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale:
     parts = getattr(trace, name)[layers][:, at]
     before, after = _around(trace, name, layers, at)
     reference = after if scale == "local" else trace.stream[-1][at].expand_as(parts)
-    hidden = readout.hidden_part(parts, _inverse_scales(readout, reference)).flatten(0, 1)
+    hidden = readout.part_input(parts, _inverse_scales(readout, reference)).flatten(0, 1)
     (raised, raised_ids), (lowered, lowered_ids) = extremes(readout, hidden, grid.k)
     targets = grid.targets[:, grid.main_target].to(hidden.device).repeat(len(layers))
     target = readout.part_token_logits(hidden, targets[:, None])[:, 0]
@@ -242,9 +248,9 @@ def _with_change(
     rows = layers * positions
     probs = []
     for side, start in ((before, positions), (after, positions + rows)):
-        hidden = readout.hidden(side.flatten(0, 1))
+        hidden = readout.unembed_input(side.flatten(0, 1))
         log_total = found.log_total[start : start + rows, None]
-        probs.append((readout.hidden_token_logits(hidden, ids) - log_total).exp())
+        probs.append((readout.token_logits(hidden, ids) - log_total).exp())
     kl = found.kl_final[positions:].view(2, layers, positions)
     return replace(
         cells,

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lens_core.lens.rows import block_width
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from lens_core.readout import Readout
 
 
@@ -37,11 +36,12 @@ def divergences(
 ) -> Divergences:
     """All three for a stack of states whose last one is the final one.
 
-    The first state has none before it: its distances from it are 0.
+    The first state has none before it: its distances from it are 0. The final prediction is
+    always read through the final norm.
     """
     depth, positions, _ = states.shape
-    final = readout.hidden(states[-1])
-    hidden = torch.cat([readout.hidden(states[:-1].flatten(0, 1), norm=norm), final])
+    final = readout.unembed_input(states[-1])
+    hidden = torch.cat([readout.unembed_input(states.flatten(0, 1), norm=norm), final])
     width = block_width(readout, len(hidden))
     total = torch.full((len(hidden),), -torch.inf, device=hidden.device)
     for block in readout.blocks(width):
@@ -50,15 +50,15 @@ def divergences(
     sums = torch.zeros(3, depth, positions, dtype=torch.float64, device=hidden.device)
     for block in readout.blocks(width):
         log_p = readout.block_logits(hidden, block).sub_(total[:, None])
-        _add_block(log_p.view(depth, positions, -1), sums)
+        _add_block(log_p.view(depth + 1, positions, -1), sums)
     kl, js, tv = sums.clamp_min(0.0).float()
     return Divergences(kl, js, tv)
 
 
 def _add_block(log_p: Float[Tensor, "depth position token"], sums: Tensor) -> None:
-    """Add one block of log-probabilities to the three sums, one depth at a time."""
+    """Add one block of log-probabilities, the final ones last, to the three sums."""
     final, before = log_p[-1], log_p[0]
-    for depth, state in enumerate(log_p):
+    for depth, state in enumerate(log_p[:-1]):
         p, q = state.exp(), before.exp()
         middle = torch.logaddexp(state, before) - torch.log(torch.tensor(2.0))
         sums[0, depth] += (p * (state - final)).sum(-1)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from lens_core.errors import InputError, PromptError
 from lens_core.models import LoadedModel
 from lens_core.network import run
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
 
 MAX_NEW_TOKENS = 256
 
@@ -61,7 +59,7 @@ def generate_ids(
     sampling: Sampling,
     *,
     max_tokens: int | None = None,
-) -> Int[Tensor, " position"]:
+) -> Int[Tensor, " longer"]:
     """The prompt and its continuation, which ends early at an end-of-text token.
 
     The same seed gives the same tokens. The caller holds the model's lock.

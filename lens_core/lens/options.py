@@ -34,9 +34,14 @@ class Options:
 
 
 def checked_components(
-    loaded: LoadedModel, components: Collection[str], scale: str
+    loaded: LoadedModel, components: Collection[str], scale: str, norm: str
 ) -> tuple[str, ...]:
-    """The components in their usual order, refused where they would not be exact."""
+    """The components in their usual order, refused where they would not be exact.
+
+    Raises:
+        InputError: an unknown component, or one that cannot be read with these options.
+        NotExactError: a component that is not exact in this model.
+    """
     loaded.require("readout")
     loaded.require("states")
     if isinstance(components, str) or not components:
@@ -47,6 +52,11 @@ def checked_components(
         loaded.require("streams")
     if set(components) & set(PARTS) and scale != "own":
         loaded.require("attribution")
+        if norm == "none":
+            raise InputError(
+                'norm is "none", which leaves no scale to freeze for attn_out and mlp_out; read '
+                'them with scale="own", or keep norm="final".'
+            )
     return tuple(name for name in COMPONENTS if name in components)
 
 
@@ -68,7 +78,11 @@ def target_id(loaded: LoadedModel, target: int | str) -> int:
 
 
 def chosen_indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """The chosen indices from 0, in ascending order and once each; all of them for None."""
+    """The chosen indices from 0, in ascending order and once each; all of them for None.
+
+    Raises:
+        InputError: no index, or one outside the range.
+    """
     if chosen is None:
         return tuple(range(count))
     found = {whole_number(what, index, -count, count - 1) % count for index in chosen}
@@ -78,7 +92,11 @@ def chosen_indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple
 
 
 def whole_number(what: str, value: Any, least: int, most: int) -> int:
-    """`value` as a whole number in a range."""
+    """`value` as a whole number in a range.
+
+    Raises:
+        InputError: it is none, or lies outside.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputError(f"{what} is {value!r}; it must be a whole number.")
     if not least <= value <= most:
@@ -87,7 +105,11 @@ def whole_number(what: str, value: Any, least: int, most: int) -> int:
 
 
 def one_of(what: str, value: Any, allowed: Sequence[str]) -> str:
-    """`value`, which must be one of the allowed words."""
+    """`value`, which must be one of the allowed words.
+
+    Raises:
+        InputError: it is another one.
+    """
     if value not in allowed:
         raise InputError(f"{what} is {value!r}; it can be {', '.join(allowed)}.")
     return str(value)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from lens_core.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
-
     from lens_core.models import LoadedModel
     from lens_core.trace import Trace
 
@@ -44,12 +43,28 @@ class ImportantLayers:
     """{"layer", "score", "component"}, in the order of the layers."""
 
 
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The predictions at one position, from the embedding to the last layer."""
+
+    position: int
+    log_probs: Float[Tensor, "depth d_vocab"]
+    """Depth 0 is the embedding, depth l + 1 the output of layer l."""
+    final: Float[Tensor, " d_vocab"]
+    """Log-probabilities of the model's own prediction."""
+    norm: bool
+    """Whether states were read through the final norm."""
+
+
 @torch.no_grad()
-def position_log_probs(
+def position_course(
     loaded: LoadedModel, trace: Trace, position: int, *, norm: bool = True
-) -> Float[Tensor, "depth d_vocab"]:
-    """Log-probabilities of the whole vocabulary at one position: embedding, then every layer."""
-    return loaded.readout.logits(trace.stream[:, position], norm=norm).log_softmax(-1)
+) -> Course:
+    """Log-probabilities of the whole vocabulary at one position."""
+    states = trace.stream[:, position]
+    log_probs = loaded.readout.logits(states, norm=norm).log_softmax(-1)
+    final = log_probs[-1] if norm else loaded.readout.logits(states[-1:]).log_softmax(-1)[0]
+    return Course(position, log_probs, final, norm)
 
 
 def track(log_probs: Float[Tensor, "depth d_vocab"], position: int, k: int) -> Tracked:
@@ -67,8 +82,7 @@ def track(log_probs: Float[Tensor, "depth d_vocab"], position: int, k: int) -> T
 def important_layers(
     loaded: LoadedModel,
     trace: Trace,
-    log_probs: Float[Tensor, "depth d_vocab"],
-    position: int,
+    course: Course,
     *,
     criterion: str,
     threshold: float | None,
@@ -83,20 +97,23 @@ def important_layers(
     much nearer the final distribution the layer brings the prediction. js: Jensen-Shannon
     divergence from the layer before. top1_change: the top token differs from the layer before.
     target_enters_topk: the target enters the top k.
+
+    Raises:
+        InputError: an unknown criterion, or a threshold outside its range.
     """
     level = check_criterion(criterion, threshold)
     scores: list[tuple[int, float, str]]
     if criterion == "prob":
-        scores = _prob_scores(loaded, trace, log_probs, position, compat)
+        scores = _prob_scores(loaded, trace, course, compat)
     else:
-        values = _depth_scores(log_probs, criterion, target, k)
+        values = _depth_scores(course, criterion, target, k)
         scores = [(layer, value, "resid_post") for layer, value in enumerate(values)]
     kept = tuple(
         {"layer": layer, "score": score, "component": component}
         for layer, score, component in scores
         if score > level
     )
-    return ImportantLayers(criterion, level, position, kept)
+    return ImportantLayers(criterion, level, course.position, kept)
 
 
 def check_criterion(criterion: str, threshold: float | None) -> float:
@@ -116,10 +133,10 @@ def check_criterion(criterion: str, threshold: float | None) -> float:
     return float(threshold)
 
 
-def _depth_scores(log_probs: Tensor, criterion: str, target: int, k: int) -> list[float]:
+def _depth_scores(course: Course, criterion: str, target: int, k: int) -> list[float]:
+    log_probs, final = course.log_probs, course.final
     before, after = log_probs[:-1], log_probs[1:]
     if criterion == "kl_drop":
-        final = log_probs[-1]
         kl = (final.exp() * (final - log_probs)).sum(1)
         return (kl[:-1] - kl[1:]).tolist()
     if criterion == "js":
@@ -133,13 +150,14 @@ def _depth_scores(log_probs: Tensor, criterion: str, target: int, k: int) -> lis
 
 
 def _prob_scores(
-    loaded: LoadedModel, trace: Trace, log_probs: Tensor, position: int, compat: bool
+    loaded: LoadedModel, trace: Trace, course: Course, compat: bool
 ) -> list[tuple[int, float, str]]:
     """The largest top-1 probability of each layer, and the component that has it."""
-    columns = {"resid_post": log_probs[1:].amax(1).exp()}
+    columns = {"resid_post": course.log_probs[1:].amax(1).exp()}
     if trace.attn is not None:
         for name in ("attn_out", "mlp_out"):
-            logits = loaded.readout.logits(getattr(trace, name)[:, position])
+            states = getattr(trace, name)[:, course.position]
+            logits = loaded.readout.logits(states, norm=course.norm)
             columns[name] = logits.softmax(-1).amax(1)
     best, which = torch.stack([column.cpu() for column in columns.values()]).max(0)
     if compat:

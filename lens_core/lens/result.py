@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from lens_core.errors import InputError
 from lens_core.lens.attribution import Attribution
 from lens_core.lens.cells import Cells, TargetCells
 from lens_core.lens.position import ImportantLayers, Tracked
 from lens_core.records import fields_from_json, fields_to_json, plain
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 SCHEMA = "lens_core/logit_lens/1"
 
@@ -25,7 +23,7 @@ class Target:
     """A token followed at every position."""
 
     source: str
-    """argmax (the model's own prediction), user, next (the text's next token) or sampled."""
+    """argmax (the model's own prediction), user, or next (the text's own next token)."""
     ids: Int[np.ndarray, " position"]
     """-1 where there is none, such as the next token after the last."""
     cells: Mapping[str, TargetCells]
@@ -64,18 +62,21 @@ class LogitLens:
     """The first layer read from which the top token stays the final one; the last layer read + 1
     where it never does (when the last layer is left out)."""
     decided: Int[np.ndarray, " position"]
-    """The first layer read from which KL(final || layer) stays below 0.1 nats."""
+    """The first layer read from which KL(final || layer) stays below 0.1 nats; the last layer read
+    + 1 where it never does."""
     targets: tuple[Target, ...]
     tracked: tuple[Tracked, ...] = ()
     attribution: Attribution | None = None
-    important: ImportantLayers | None = None
+    important_layers: ImportantLayers | None = None
     steps: tuple[Step, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """The arrays of the block outputs by their own names: `top_ids`, `top_p`, `entropy`, ..."""
-        if name in Cells.__dataclass_fields__ and "resid_post" in self.cells:
-            return getattr(self.cells["resid_post"], name)
-        raise AttributeError(f"A LogitLens of {', '.join(self.cells)} has no {name!r}")
+        # Not self.cells: while it is copied or unpickled an instance has no fields yet.
+        cells = self.__dict__.get("cells", {})
+        if name in Cells.__dataclass_fields__ and "resid_post" in cells:
+            return getattr(cells["resid_post"], name)
+        raise AttributeError(f"A LogitLens of {', '.join(cells)} has no {name!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values, ready for `json.dumps(..., allow_nan=False)`."""
@@ -93,7 +94,9 @@ class LogitLens:
             "targets": [_target_json(target) for target in self.targets],
             "tracked": [_tracked_json(tracked) for tracked in self.tracked],
             "attribution": None if self.attribution is None else fields_to_json(self.attribution),
-            "important_layers": None if self.important is None else fields_to_json(self.important),
+            "important_layers": None
+            if self.important_layers is None
+            else fields_to_json(self.important_layers),
             "steps": [_step_json(step) for step in self.steps],
         }
 
@@ -125,7 +128,7 @@ class LogitLens:
             targets=tuple(_read_target(target) for target in record["targets"]),
             tracked=tuple(_read_tracked(tracked) for tracked in record["tracked"]),
             attribution=None if attribution is None else fields_from_json(Attribution, attribution),
-            important=None if important is None else _read_important(important),
+            important_layers=None if important is None else _read_important(important),
             steps=tuple(_read_step(step) for step in record["steps"]),
         )
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from lens_core.lens.attribution import attribute_logit
 from lens_core.lens.cells import (
@@ -35,16 +37,19 @@ from lens_core.lens.options import (
     target_id,
     whole_number,
 )
-from lens_core.lens.position import check_criterion, important_layers, position_log_probs, track
+from lens_core.lens.position import (
+    Course,
+    ImportantLayers,
+    check_criterion,
+    important_layers,
+    position_course,
+    track,
+)
 from lens_core.lens.result import LogitLens, Step, Target
 from lens_core.lens.rows import summarise
 from lens_core.models import LoadedModel, check_ids
 from lens_core.tokens import token_records, vocab_entries
 from lens_core.trace import SITES, Trace, capture_streams, forward
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
 
 MAX_LOGITS_BYTES = 128 * 2**20
 """The model's own logits of all positions, up to which they are taken instead of read again."""
@@ -115,7 +120,7 @@ def logit_lens(
     started = time.perf_counter()
     options = Options(
         whole_number("k", k, 1, min(MAX_K, loaded.facts.vocab_size)),
-        checked_components(loaded, components, scale),
+        checked_components(loaded, components, scale, norm),
         one_of("scale", scale, SCALES),
         one_of("norm", norm, ("final", "none")),
         tuple(target_id(loaded, target) for target in targets),
@@ -132,7 +137,7 @@ def logit_lens(
         trace, prediction = _run(loaded, ids, options)
         ran = time.perf_counter()
         at = chosen_indices("positions", positions, len(ids))
-        grid = _grid(ids, prediction.ids, rows, at, options, sampled=sampling.new_tokens > 0)
+        grid = _grid(ids, prediction.ids, rows, at, options)
         cells, followed = lens_cells(loaded, trace, grid, options.components, scale)
         if divergences:
             cells["resid_post"] = with_divergences(loaded, trace, grid, cells["resid_post"])
@@ -153,7 +158,7 @@ def logit_lens(
         cells=shown,
         final_ids=grid.final_ids,
         final_p=prediction.p[list(at)].numpy(),
-        settled=_settled(cells["resid_post"], grid),
+        settled=_settled(followed[0]["resid_post"], cells["resid_post"]),
         decided=_decided(cells["resid_post"]),
         targets=_targets(grid, followed, len(ids) - 1),
         **focus,
@@ -172,7 +177,8 @@ def _run(loaded: LoadedModel, ids: Tensor, options: Options) -> tuple[Trace, _Pr
     """The stream, and what the model itself predicts."""
     needs_parts = set(options.components) & {"resid_mid", *PARTS}
     attribution = options.track and loaded.self_check.reason_off("attribution") is None
-    sites = SITES if needs_parts or attribution else ()
+    by_prob = options.important == "prob" and loaded.self_check.reason_off("streams") is None
+    sites = SITES if needs_parts or attribution or by_prob else ()
     if 4 * len(ids) * loaded.facts.vocab_size > MAX_LOGITS_BYTES:
         trace = capture_streams(loaded.model, loaded.anatomy, ids, sites, "none")
         return trace, _read_prediction(loaded, trace)
@@ -203,13 +209,12 @@ def _grid(
     layers: tuple[int, ...],
     at: tuple[int, ...],
     options: Options,
-    *,
-    sampled: bool,
 ) -> Grid:
-    after = torch.cat([ids[1:].cpu(), torch.zeros(1, dtype=torch.long)])
+    # The last token has no next one; its own id stands in and is taken out of the result again.
+    after = torch.cat([ids[1:], ids[-1:]])
     columns = [final, *(torch.full_like(final, token) for token in options.followed), after]
     targets = torch.stack(columns, 1)[list(at)]
-    names = ("argmax", *("user" for _ in options.followed), "sampled" if sampled else "next")
+    names = ("argmax", *("user" for _ in options.followed), "next")
     final_ids = final[list(at)].numpy()
     return Grid(layers, at, final_ids, targets, names, options.k, options.norm == "final")
 
@@ -223,18 +228,18 @@ def _focus(
     n_prompt: int,
 ) -> dict[str, Any]:
     """What is worked out for single positions: candidates, attribution, important layers, steps."""
-    empty = {"tracked": (), "attribution": None, "important": None, "steps": ()}
+    empty = {"tracked": (), "attribution": None, "important_layers": None, "steps": ()}
     if track_position is None:
         return empty
     (position,) = chosen_indices("track_position", [track_position], len(trace.ids))
-    log_probs = position_log_probs(loaded, trace, position, norm=grid.norm)
-    final = int(log_probs[-1].argmax())
+    course = position_course(loaded, trace, position, norm=grid.norm)
+    final = int(course.final.argmax())
     exact = loaded.self_check.reason_off("attribution") is None and grid.norm
     target = options.followed[0] if options.followed else final
     return {
-        "tracked": (track(log_probs, position, options.k),),
+        "tracked": (track(course.log_probs, position, options.k),),
         "attribution": attribute_logit(loaded, trace, position, target) if exact else None,
-        "important": _important(loaded, trace, log_probs, position, target, options),
+        "important_layers": _important(loaded, trace, course, target, options),
         "steps": tuple(
             _step(loaded, trace, options, grid.norm, place)
             for place in range(n_prompt - 1, len(trace.ids) - 1)
@@ -243,18 +248,12 @@ def _focus(
 
 
 def _important(
-    loaded: LoadedModel,
-    trace: Trace,
-    log_probs: Tensor,
-    position: int,
-    target: int,
-    options: Options,
-) -> Any:
+    loaded: LoadedModel, trace: Trace, course: Course, target: int, options: Options
+) -> ImportantLayers:
     return important_layers(
         loaded,
         trace,
-        log_probs,
-        position,
+        course,
         criterion=options.important,
         threshold=options.threshold,
         target=target,
@@ -266,16 +265,16 @@ def _important(
 def _step(loaded: LoadedModel, trace: Trace, options: Options, norm: bool, position: int) -> Step:
     """How the token generated after `position` rose through the layers."""
     token = int(trace.ids[position + 1])
-    log_probs = position_log_probs(loaded, trace, position, norm=norm)
-    chosen = log_probs[:, token]
-    rank = (log_probs > chosen[:, None]).sum(1)
-    found = _important(loaded, trace, log_probs, position, token, options)
+    course = position_course(loaded, trace, position, norm=norm)
+    chosen = course.log_probs[:, token]
+    rank = (course.log_probs > chosen[:, None]).sum(1)
+    found = _important(loaded, trace, course, token, options)
     return Step(position, token, chosen.exp().cpu().numpy(), rank.cpu().numpy(), found)
 
 
-def _settled(cells: Cells, grid: Grid) -> np.ndarray:
-    """The first layer read from which the top token stays the final one."""
-    return _first_to_stay(cells.top_ids[..., 0] == grid.final_ids, cells.layers)
+def _settled(final: TargetCells, cells: Cells) -> np.ndarray:
+    """The first layer read from which no token has a larger logit than the final prediction."""
+    return _first_to_stay(final.rank == 0, cells.layers)
 
 
 def _decided(cells: Cells) -> np.ndarray:
@@ -295,10 +294,12 @@ def _targets(grid: Grid, followed: list[dict[str, TargetCells]], last: int) -> t
     """The followed tokens; the last token of the text has no next one."""
     found = []
     for index, source in enumerate(grid.sources):
-        ids = grid.targets[:, index].numpy().copy()
-        if source in ("next", "sampled"):
-            ids[np.array(grid.positions) == last] = -1
-        found.append(Target(source, ids, followed[index]))
+        ids, cells = grid.targets[:, index].numpy().copy(), followed[index]
+        if source == "next":
+            missing = np.array(grid.positions) == last
+            ids[missing] = -1
+            cells = {name: target.without(missing) for name, target in cells.items()}
+        found.append(Target(source, ids, cells))
     return tuple(found)
 
 
