@@ -50,7 +50,12 @@ def case(name: str) -> Case:
     config = getattr(transformers, str(data["config_class"]))(
         **json.loads(str(data["config_json"]))
     )
-    model = getattr(transformers, str(data["model_class"]))._from_config(config).float().eval()
+    model = (
+        getattr(transformers, str(data["model_class"]))
+        ._from_config(config, attn_implementation="eager")
+        .float()
+        .eval()
+    )
     weights = {
         key.removeprefix("sd/"): torch.from_numpy(value)
         for key, value in data.items()
