@@ -67,7 +67,7 @@ def main() -> None:
     """Serve the page at once; PyTorch and the first model load behind it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", metavar="FILE", default=SETTINGS, help="a YAML file")
-    arguments, _ = parser.parse_known_args()
+    arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.settings)
     except SettingsError as error:
@@ -77,7 +77,13 @@ def main() -> None:
     page, runtime = build(settings)
     if ZERO_GPU:
         runtime.stack.load_now()
-    page.launch(prevent_thread_lock=True, **launch_options(settings))
+    try:
+        page.launch(prevent_thread_lock=True, **launch_options(settings))
+    except OSError as error:
+        raise SystemExit(
+            f"Port {settings.port} cannot be used ({error}). Choose another one as `port` in "
+            f"{arguments.settings}, or null for any free one."
+        ) from error
     runtime.stack.start(after=0.5)  # importing PyTorch at once would hold up the first page
     page.block_thread()
 

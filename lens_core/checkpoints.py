@@ -132,7 +132,10 @@ def _checked(name: str, folder: Path, revision: str | None) -> Checkpoint:
                 f'"{name}" holds a PEFT adapter and no model (no config.json). Load its base '
                 "model, put the adapter on it with peft, and pass the result to wrap_model."
             )
-        raise ModelError(f'"{name}" has no config.json, so it is no Hugging Face model folder.')
+        raise ModelError(
+            f'"{name}" has no config.json, so it is no Hugging Face model folder; name the folder '
+            "that save_pretrained wrote."
+        )
     config = _json_files(folder)["config.json"]
     files = weight_files(folder)
     if not files:

@@ -19,7 +19,7 @@ from lens_core.checkpoints import (
 )
 from lens_core.errors import InputError, ModelError
 from lens_core.memory import check_memory
-from lens_core.model_checks import check_model, quantization_of
+from lens_core.model_checks import check_model, check_sizes, quantization_of
 from lens_core.pretrained import loading_alone, read_config, read_model, read_tokenizer
 from lens_core.tokens import tokenizer_sha256
 from lens_core.weights import files_sha256, model_sha256
@@ -66,7 +66,9 @@ def load_model(
         _chosen_dtype(name, sizes, dtype, quantization, device)
     checkpoint = find_checkpoint(name, revision=revision, trust_remote_code=trust_remote_code)
     config = read_config(checkpoint, trust_remote_code)
-    chosen = _chosen_dtype(name, stored_sizes(checkpoint), dtype, quantization, device)
+    stored = stored_sizes(checkpoint)
+    check_sizes(config, stored, name)
+    chosen = _chosen_dtype(name, stored, dtype, quantization, device)
     with loading_alone():
         tokenizer = read_tokenizer(checkpoint, trust_remote_code)
         options = {"dtype": chosen, **_placement(device, quantization)}

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from lens_core.checkpoints import WeightSizes
+
 _ROUNDING = {"float32": 1e-4, "float64": 1e-4}
 """The part of the largest logit by which later tokens may move earlier ones."""
 _HALF_ROUNDING = 0.02
+_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads")
+_PACKED = 8
+"""Weights of a quantised checkpoint that one stored number can hold."""
 
 
 def check_config(config: PretrainedConfig, name: str) -> None:
@@ -39,6 +44,35 @@ def check_config(config: PretrainedConfig, name: str) -> None:
         raise ModelError(
             f'"{name}" is a {kind}, which is no causal language model that this version of '
             "transformers can load; choose a model with an architecture such as LlamaForCausalLM."
+        )
+
+
+def check_sizes(config: PretrainedConfig, sizes: WeightSizes, name: str) -> None:
+    """Refuse a configuration that its own files cannot fill, before anything is built from it.
+
+    Raises:
+        ModelError: names the key, its value and what the files hold.
+    """
+    text = config.get_text_config(decoder=True)
+    found = {key: getattr(text, key, None) for key in _SIZES}
+    numbers = {key: value for key, value in found.items() if isinstance(value, int)}
+    for key, value in numbers.items():
+        if value < 1:
+            raise ModelError(
+                f'"{name}" has a config.json with {key} {value}; it must be at least 1.'
+            )
+    for key in ("num_hidden_layers", "vocab_size"):
+        needed = numbers.get(key, 0) * numbers.get("hidden_size", 1)
+        if needed > _PACKED * sizes.parameters:
+            raise ModelError(
+                f'"{name}" has a config.json with {key} {numbers[key]:,}, which needs at least '
+                f"{needed:,} weights; its files hold {sizes.parameters:,}. Correct config.json."
+            )
+    whole = [stored for stored in sizes.by_dtype if stored.startswith(("I", "U", "F8", "BOOL"))]
+    if whole and getattr(config, "quantization_config", None) is None:
+        raise ModelError(
+            f'"{name}" stores weights as {whole[0]}, and its config.json has no '
+            "quantization_config that says how to read them; use the original checkpoint."
         )
 
 

@@ -178,6 +178,13 @@ class LoadedModel:
             raise InputError(f"The prompt must be text; it is a {type(text).__name__}.")
         if not text:
             raise PromptError("The prompt is empty (0 characters); type at least one character.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(
+                f"The prompt holds U+{ord(text[error.start]):04X} at position {error.start}, which "
+                "is half a character; remove it."
+            ) from error
         if special not in ("default", "none", "bos"):
             raise InputError(f'special is "{special}"; it can be "default", "none" or "bos".')
         ids = self._encode(text, template, special)
@@ -190,8 +197,9 @@ class LoadedModel:
         assert tokenizer is not None
         if template is not None:
             text = _chat(tokenizer, text, template)
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        ids = list(tokenizer(text, add_special_tokens=special != "none")["input_ids"])
+            return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        added = special != "none"
+        ids = list(tokenizer(text, add_special_tokens=added, verbose=False)["input_ids"])
         bos = tokenizer.bos_token_id
         if special == "bos" and bos is not None and ids[:1] != [bos]:
             ids = [bos, *ids]

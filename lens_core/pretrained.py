@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 _GENERIC_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 """Classes that a folder names when its tokenizer.json is all there is to its tokenizer."""
 
+_BUILD_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+)
+"""What building a model from a damaged configuration has been seen to raise."""
+
 _ONE_LOAD = threading.Lock()
 """While it builds a model, transformers sets PyTorch's default dtype and switches off the tying of
 weights for the whole process. Two loads at once left both that way (measured: of 60 loads in four
@@ -115,7 +128,7 @@ def read_model(
             f'"{checkpoint.name}" does not fit into the memory of the GPU: {error} '
             'Load it with dtype="bfloat16", quantization="4bit", or on the CPU.'
         ) from error
-    except (SafetensorError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (SafetensorError, *_BUILD_ERRORS) as error:
         raise ModelError(
             f'"{checkpoint.name}" cannot be loaded ({type(error).__name__}): {error}'
         ) from error

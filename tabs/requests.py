@@ -17,7 +17,7 @@ def _record(edit: Any) -> Any:
         return edit
     try:
         return json.loads(edit)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"it is not JSON, {error}; pass what WeightEdit gave") from error
 
 
@@ -51,7 +51,7 @@ class LogitLensRequest(Request):
     targets: list[int | str] = []
     track_position: int | None = -1
     generate: int = Field(default=0, ge=0, le=256)
-    temperature: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False)
+    temperature: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)

@@ -183,7 +183,7 @@ def build_shell(runtime: Runtime) -> Shell:
                 "Run", variant="primary", elem_classes="lens-run", min_width=104, scale=0
             )
             stop = gr.Button("Stop", elem_classes="lens-stop", min_width=64, scale=0)
-        strip = viewer("token_strip")
+        strip = viewer("token_strip", elem_classes="lens-strip")
         status = viewer("status", loading("Loading PyTorch and transformers"))
     return Shell(runtime, model, prompt, template, run, stop, strip, status)
 

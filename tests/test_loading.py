@@ -28,7 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 import lens_core.checkpoints
 import lens_core.memory
-from lens_core.errors import InputError, LensError, ModelError
+from lens_core.errors import InputError, LensError, ModelError, PromptError
 from lens_core.loading import estimate_bytes, load_model, wrap_model
 from lens_core.weights import (
     files_sha256,
@@ -432,3 +432,31 @@ def test_projection_matrix_reproduces_the_projection(bias: bool) -> None:
         assert not matrix.requires_grad
         assert matrix.shape == (700, 8)
         assert (offset is None) == (not bias and module is not conv)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": 100_000_000, "layer_types": None}, "num_hidden_layers 100,000,000"),
+        ({"num_hidden_layers": 0, "layer_types": []}, "num_hidden_layers 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads 0"),
+        ({"vocab_size": -5}, "vocab_size -5"),
+        ({"vocab_size": 10**12}, "vocab_size 1,000,000,000,000"),
+        ({"hidden_act": "boom"}, "boom"),
+    ],
+)
+def test_configurations_that_the_files_cannot_fill_are_refused(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(Path(__file__).parents[1] / "demo_models" / "base", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ModelError, match=words):
+        load_model(str(folder))
+
+
+def test_half_a_character_is_refused() -> None:
+    loaded = load_model("demo")
+    with pytest.raises(PromptError, match=r"U\+D800 at position 1"):
+        loaded.tokenize("a\ud800b")

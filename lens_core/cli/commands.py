@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from io import TextIOWrapper
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A microscope for Hugging Face causal language models.",
 )
+
+SETTINGS = Path(__file__).parents[2] / "settings.yaml"
+"""The settings of the app, which the command line reads too."""
 
 
 @app.command("logit-lens")
@@ -175,7 +179,9 @@ def main() -> None:
 def _settings(path: str | None) -> "Settings":
     from lens_core.settings import Settings, load_settings
 
-    return Settings() if path is None else load_settings(path)
+    if path is None and not SETTINGS.exists():
+        return Settings()
+    return load_settings(path or SETTINGS)
 
 
 def _load(settings: "Settings", name: str, options: dict[str, Any]) -> "LoadedModel":

@@ -138,6 +138,10 @@ def _grid(record: Mapping[str, Any], columns: int) -> Iterator[str]:
             cell = grid_cell(_token(record, token), p)
             found.append(style(cell, fg="green") if same else cell)
         yield _row(str(layer), found)
+    embed = record["cells"].get("embed")
+    if embed is not None:
+        ids, probs = embed["top_ids"][0], embed["top_p"][0]
+        yield _row("embed", [grid_cell(_token(record, ids[p][0]), probs[p][0]) for p in places])
     if record["layers"]:
         settled = [record["settled"][place] for place in places]
         yield _row("settled", [padded(_settled(record, layer), _CELL) for layer in settled])

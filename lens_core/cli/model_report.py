@@ -129,6 +129,8 @@ def _checked(feature: str, check: Mapping[str, Any]) -> tuple[str, str]:
 def _shown(value: Any) -> str:
     if value is None or value == []:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return harmless(value if isinstance(value, str) else json.dumps(value))

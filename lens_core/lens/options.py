@@ -66,6 +66,8 @@ def target_id(loaded: LoadedModel, target: int | str) -> int:
     Raises:
         InputError: an id outside the vocabulary, or a text that is not exactly one token.
     """
+    if target == "":
+        raise InputError("A target is empty (0 characters); give a text of one token or an id.")
     if isinstance(target, str):
         ids = loaded.tokenize(target, special="none").tolist()
         if len(ids) != 1:

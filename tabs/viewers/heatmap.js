@@ -249,7 +249,9 @@ function draw(root, value, width) {
   const notes = make("div", "notes", scale);
   const settled = result.settled?.at(-1);
   if (component === "resid_post" && Number.isInteger(settled) && settled >= 0) {
-    notes.append(make("span", "", `After the last token, the top token stays the same from L${settled} on`));
+    const last = result.layers.at(-1);
+    const text = settled < last ? `the top token stays the same from L${settled} on` : "the top token changes up to the last layer";
+    notes.append(make("span", "", `After the last token, ${text}`));
   }
   if (value.hidden) {
     notes.append(make("span", "", `The last ${result.positions.length} of ${result.input.tokens.length} positions are read here; the API reads all.`));
