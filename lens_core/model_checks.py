@@ -18,6 +18,8 @@ _ROUNDING = {"float32": 1e-4, "float64": 1e-4}
 """The part of the largest logit by which later tokens may move earlier ones."""
 _HALF_ROUNDING = 0.02
 _SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads")
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+_MAX_LAYERS = 10_000
 _PACKED = 8
 """Weights of a quantised checkpoint that one stored number can hold."""
 
@@ -45,6 +47,23 @@ def check_config(config: PretrainedConfig, name: str) -> None:
             f'"{name}" is a {kind}, which is no causal language model that this version of '
             "transformers can load; choose a model with an architecture such as LlamaForCausalLM."
         )
+
+
+def check_depth(config: Mapping[str, Any], name: str) -> None:
+    """Refuse a config.json so deep that reading it alone would take minutes.
+
+    transformers makes a list as long as the model is deep before anything can be asked.
+
+    Raises:
+        ModelError: names the key, its value and the limit.
+    """
+    for key in _DEPTHS:
+        value = config.get(key)
+        if isinstance(value, int) and value > _MAX_LAYERS:
+            raise ModelError(
+                f'"{name}" has a config.json with {key} {value:,}; the limit is {_MAX_LAYERS:,} '
+                "layers. Correct config.json."
+            )
 
 
 def check_sizes(config: PretrainedConfig, sizes: WeightSizes, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lens_core.checkpoints import Checkpoint
 from lens_core.errors import ModelError
-from lens_core.model_checks import check_config, check_loaded
+from lens_core.model_checks import check_config, check_depth, check_loaded
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -50,6 +50,7 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool) -> PretrainedCo
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     name, folder = checkpoint.name, checkpoint.folder
+    check_depth(checkpoint.config, name)
     kind = checkpoint.config.get("model_type")
     if "auto_map" in checkpoint.config and kind not in CONFIG_MAPPING and not trust_remote_code:
         raise ModelError(
