@@ -20,10 +20,11 @@ from lens_core.errors import SettingsError
 from lens_core.settings import Settings, load_settings
 from tabs import logit_lens
 from tabs.api import Endpoints
+from tabs.page import app_options
 from tabs.runtime import Runtime
 from tabs.shell import build_shell
 from tabs.theme import theme
-from tabs.viewers import page_css, page_script
+from tabs.words import translations
 
 TABS = (logit_lens,)
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU") == "true"
@@ -53,8 +54,9 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "server_port": settings.port,
         "show_error": settings.debug,
         "theme": theme(),
-        "css": page_css(),
-        "head": page_script(),
+        "i18n": translations(),
+        "app_kwargs": app_options(settings),
+        "ssr_mode": False,  # the page must come from here, with our head
         "run_history": False,
         "state_session_capacity": 200,
         "max_file_size": "16mb",

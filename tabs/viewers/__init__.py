@@ -4,47 +4,61 @@ Gradio evaluates templates as code, so text of users, tokenizers and models neve
 travels in the value, and the script writes it with `textContent`. One string, because a nested
 value makes every later event on the page several times slower. Each script says what it takes.
 
-Plain `gr.HTML` and no subclasses: Gradio writes a .pyi file beside every subclass it meets.
+Every script defines `lens.viewers.<name>`; all of them are in the page's head once, however many
+viewers there are. Plain `gr.HTML` and no subclasses: Gradio writes a .pyi file beside every
+subclass it meets.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-TEMPLATE = '<div class="lens-viewer"></div>'
+BASE = ("colour", "words", "text", "mount", "page")
+"""What all viewers use, in the order in which it is loaded."""
+
+EVENTS = {
+    "header": (),
+    "status": ("stop", "shorten"),
+    "token_strip": ("select",),
+    "heatmap": ("select", "token", "example", "window", "export"),
+    "bars": ("choose",),
+    "followed": ("add", "pin", "remove", "join", "split"),
+    "chart": ("point",),
+    "saved": (),
+}
+"""The viewers, and the events that each can trigger."""
 
 
-def asset(name: str) -> str:
-    """The text of a script or style sheet beside this file."""
-    return (FOLDER / name).read_text(encoding="utf-8")
+def scripts() -> str:
+    """The JavaScript of the page: what all viewers use, then every viewer."""
+    files = [FOLDER / "base" / f"{name}.js" for name in BASE]
+    files += [FOLDER / f"{name}.js" for name in EVENTS]
+    # A scope of its own for each file; `lens` is all that they share.
+    return "\n".join(f"(() => {{\n{path.read_text(encoding='utf-8')}}})();" for path in files)
 
 
-def page_script() -> str:
-    """Defines `window.lens`, which every viewer's script uses; belongs in the page's head."""
-    return f"<script>{asset('page.js')}</script>"
+def styles() -> str:
+    """The style sheet of the page and of every viewer."""
+    files = [path for name in EVENTS if (path := FOLDER / f"{name}.css").is_file()]
+    rules = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    # Nested, so that they count for more than Gradio's own, whichever comes first.
+    page = (FOLDER / "page.css").read_text(encoding="utf-8")
+    return f"{page}\n.gradio-container.gradio-container {{\n{rules}\n}}"
 
 
-def page_css() -> str:
-    """The layout of the page, and what all viewers share."""
-    return asset("page.css")
-
-
-def viewer(
-    name: Literal["heatmap", "status", "token_strip"],
-    value: dict[str, Any] | None = None,
-    **options: Any,
-) -> gr.HTML:
-    """A component that draws its value with the script and styles of that name."""
+def viewer(name: str, value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+    """A component that draws its value with the script of that name."""
+    events = json.dumps(EVENTS[name])
     return gr.HTML(
         None if value is None else drawn(value),
-        html_template=TEMPLATE,
-        css_template=asset(f"{name}.css"),
-        js_on_load=asset(f"{name}.js"),
+        html_template=f'<div class="lens-viewer lens-{name.replace("_", "-")}"></div>',
+        # Gradio offers an event when its name stands in this text, in quotes.
+        js_on_load=f"lens.viewers.{name}({{ element, props, watch, trigger, events: {events} }});",
         apply_default_css=False,
         **options,
     )

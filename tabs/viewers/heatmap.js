@@ -2,7 +2,7 @@
 // {"state": "done", "component": name, "hidden": count, "result": the result's JSON}, where `hidden`
 // counts the earlier positions that were not read. A click on an example triggers "example" with
 // {index}.
-const { colour, download, gradient, make, mount, number, percent, recordText, tokenText, vocabText } = window.lens;
+const { colour, download, gradient, make, mount, number, percent, recordText, tokenText, vocabText } = lens;
 
 const PARTS = ["attn_out", "mlp_out"]; // these add to logits; they have no probabilities
 const WHERE = {
@@ -17,6 +17,7 @@ const COLOURS = {
   entropy: { label: "Entropy", title: "Entropy (nats)", scale: "amount" },
   kl_final: { label: "KL to final", title: "KL to the final answer (nats)", scale: "amount" },
 };
+lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
 let colourBy = "probability";
 let drawAgain = () => {};
 
@@ -262,3 +263,4 @@ function draw(root, value, width) {
 }
 
 mount(element, props, watch, draw);
+};

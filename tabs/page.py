@@ -1,0 +1,109 @@
+"""What surrounds Gradio's page: our scripts and styles in its head, before Gradio starts.
+
+Gradio's own `head` is added when the page already runs, too late to choose the language.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import FileResponse
+from starlette.routing import Route
+
+from tabs.viewers import scripts, styles
+from tabs.words import words
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from lens_core.settings import Settings
+
+PLOTLY = "/gradio_api/lens/plotly.min.js"
+
+
+def app_options(settings: Settings, *, home: str | None = None) -> dict[str, Any]:
+    """The arguments of the FastAPI app below Gradio.
+
+    Args:
+        settings: of the page.
+        home: the address that shared links lead to, where the page is shown inside another one.
+    """
+    head = page_head({"language": settings.language, "home": home, "plotly": PLOTLY})
+    return {
+        "middleware": [Middleware(WithHead, head=head)],
+        "routes": [Route(PLOTLY, plotly_script)],
+    }
+
+
+def page_head(options: dict[str, Any]) -> str:
+    """What every page starts with: `window.lens`, our scripts, our styles."""
+    start = {"viewers": {}, "options": options, "words": words()}
+    text = json.dumps(start, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<script id="lens-scripts">window.lens = {text};\n{scripts()}</script>'
+        f'<style id="lens-styles">{styles()}</style>'
+    )
+
+
+async def plotly_script(request: Request) -> FileResponse:
+    """The plotly.js of the Python package; loaded when the first chart is shown."""
+    del request
+    from importlib.resources import files
+
+    path = str(files("plotly") / "package_data" / "plotly.min.js")
+    return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
+
+
+class WithHead:
+    """Puts a text at the start of the head of every HTML page, and sends the page compressed."""
+
+    def __init__(self, app: ASGIApp, head: str) -> None:
+        self._app = app
+        self._head = head
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on but pages."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        compress = "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        started: Message | None = None
+        page = b""
+
+        async def changed(message: Message) -> None:
+            nonlocal started, page
+            if message["type"] == "http.response.start" and _is_page(message):
+                started = message
+            elif started is None:
+                await send(message)
+            else:
+                page += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await _send_page(started, self._with_head(page), send, compress=compress)
+
+        await self._app(scope, receive, changed)
+
+    def _with_head(self, page: bytes) -> bytes:
+        return page.replace(b"<head>", b"<head>" + self._head.encode(), 1)
+
+
+def _is_page(start: Message) -> bool:
+    headers = Headers(raw=start["headers"])
+    is_html = headers.get("content-type", "").startswith("text/html")
+    return is_html and "content-encoding" not in headers
+
+
+async def _send_page(start: Message, body: bytes, send: Send, *, compress: bool) -> None:
+    headers = MutableHeaders(raw=start["headers"])
+    if compress:
+        body = gzip.compress(body, 6)
+        headers["content-encoding"] = "gzip"
+        headers.add_vary_header("Accept-Encoding")
+    headers["content-length"] = str(len(body))
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

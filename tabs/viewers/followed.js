@@ -1,0 +1,1 @@
+lens.viewers.followed = () => {};
