@@ -24,7 +24,7 @@ from tabs.page import app_options
 from tabs.runtime import Runtime
 from tabs.shell import build_shell
 from tabs.theme import theme
-from tabs.words import translations
+from tabs.words import text, translations
 
 TABS = (logit_lens,)
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU") == "true"
@@ -37,11 +37,12 @@ def build(settings: Settings) -> tuple[gr.Blocks, Runtime]:
     runtime = Runtime(settings, zero_gpu=ZERO_GPU)
     with gr.Blocks(title="LM Lens", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         shell = build_shell(runtime)
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.TITLE):
+                with gr.Tab(text(tab.TITLE), id=tab.NAME) as page_tab:
                     tab.build(shell)
-        shell.finish()
+                shell.on_open(page_tab, tab.NAME)
+        shell.finish(tabs, [tab.NAME for tab in TABS])
         Endpoints(runtime).register()
     page.queue(max_size=256, default_concurrency_limit=1)
     return page, runtime

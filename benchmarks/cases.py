@@ -58,14 +58,14 @@ def lens(loaded: LoadedModel, ids: Tensor) -> Run:
     """Every layer and position: top 5, entropy, KL, two followed tokens with their ranks."""
     trace = _trace(loaded, ids)
     grid = _grid(loaded, trace, tuple(range(len(ids))))
-    return lambda: lens_cells(loaded, trace, grid, ("resid_post",), "final")
+    return lambda: lens_cells(loaded, trace, grid, ("resid_post",), scale="final")
 
 
 def lens_last(loaded: LoadedModel, ids: Tensor) -> Run:
     """The same of the last position alone, the first view of a prompt."""
     trace = _trace(loaded, ids)
     grid = _grid(loaded, trace, (len(ids) - 1,))
-    return lambda: lens_cells(loaded, trace, grid, ("resid_post",), "final")
+    return lambda: lens_cells(loaded, trace, grid, ("resid_post",), scale="final")
 
 
 def lens_command(loaded: LoadedModel, ids: Tensor) -> Run:

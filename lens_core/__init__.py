@@ -21,7 +21,10 @@ _HOME = {
     "capture": "trace",
     "WeightEdit": "edits",
     "applied": "edits",
+    "Held": "held",
+    "LensRun": "lens",
     "LogitLens": "lens",
+    "lens_run": "lens",
     "logit_lens": "lens",
 }
 

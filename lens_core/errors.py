@@ -1,8 +1,21 @@
 """The errors a user can fix: each message names the value, the limit and the remedy."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 
 class LensError(Exception):
     """Something the user can put right; anything else is a bug and keeps its traceback."""
+
+    remedy: Mapping[str, Any] | None
+    """The remedy as plain values where a program can offer it, such as
+    {"action": "shorten", "tokens": 741, "limit": 512}."""
+
+    def __init__(self, message: str, *, remedy: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.remedy = None if remedy is None else dict(remedy)
 
 
 class InputError(LensError):

@@ -19,7 +19,7 @@ from lens_core.checkpoints import (
 )
 from lens_core.errors import InputError, ModelError
 from lens_core.memory import check_memory
-from lens_core.model_checks import check_model, check_sizes, quantization_of
+from lens_core.model_checks import BITSANDBYTES, check_model, check_sizes, quantization_of
 from lens_core.pretrained import loading_alone, read_config, read_model, read_tokenizer
 from lens_core.tokens import tokenizer_sha256
 from lens_core.weights import files_sha256, model_sha256
@@ -184,7 +184,8 @@ def _check_quantization(quantization: str, device: str) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
             f'quantization="{quantization}" needs the package bitsandbytes, which is not '
-            "installed: pip install 'bitsandbytes>=0.46.1'."
+            f"installed: pip install '{BITSANDBYTES}', or load without quantization, for instance "
+            'with dtype="bfloat16".'
         )
 
 

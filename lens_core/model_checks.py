@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from lens_core.errors import ModelError
@@ -20,6 +23,8 @@ _HALF_ROUNDING = 0.02
 _SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads")
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
 _MAX_LAYERS = 10_000
+BITSANDBYTES = "bitsandbytes>=0.46.1"
+"""What reads and writes weights of 8 and 4 bits."""
 _PACKED = 8
 """Weights of a quantised checkpoint that one stored number can hold."""
 
@@ -46,6 +51,41 @@ def check_config(config: PretrainedConfig, name: str) -> None:
         raise ModelError(
             f'"{name}" is a {kind}, which is no causal language model that this version of '
             "transformers can load; choose a model with an architecture such as LlamaForCausalLM."
+        )
+
+
+def check_kind(kind: str, known: Iterable[str], name: str) -> None:
+    """Refuse a model type that this version of transformers does not have.
+
+    Raises:
+        ModelError: names the type, and the nearest one that is known.
+    """
+    kinds = list(known)
+    if kind in kinds:
+        return
+    near = difflib.get_close_matches(kind, kinds, n=1)
+    hint = f' (the nearest is "{near[0]}")' if near else ""
+    raise ModelError(
+        f'"{name}" has a config.json with model_type "{kind}", which is none of the {len(kinds)} '
+        f"that transformers {version('transformers')} knows{hint}. Correct config.json, or update "
+        "transformers if the model is newer."
+    )
+
+
+def check_stored_quantization(config: PretrainedConfig, name: str) -> None:
+    """Refuse weights stored by bitsandbytes where that package is not installed.
+
+    Raises:
+        ModelError: names the package.
+    """
+    settings = getattr(config, "quantization_config", None) or {}
+    settings = settings if isinstance(settings, dict) else settings.to_dict()
+    by_it = settings.get("quant_method") in ("bitsandbytes", "bitsandbytes_4bit")
+    if by_it and importlib.util.find_spec("bitsandbytes") is None:
+        bits = "4" if settings.get("load_in_4bit") else "8"
+        raise ModelError(
+            f'"{name}" stores its weights in {bits} bits by bitsandbytes, which is not installed: '
+            f"pip install '{BITSANDBYTES}', or load the original checkpoint."
         )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lens_core import records
-from lens_core.errors import InputError, NotExactError, PromptError
+from lens_core.errors import NotExactError, PromptError
+from lens_core.prompts import prompt_ids
 
 if TYPE_CHECKING:
     import torch
@@ -174,50 +175,14 @@ class LoadedModel:
                 f"{self.facts.id} was wrapped without a tokenizer, so text cannot be read; "
                 "pass token ids, or wrap it again with its tokenizer."
             )
-        if not isinstance(text, str):
-            raise InputError(f"The prompt must be text; it is a {type(text).__name__}.")
-        if not text:
-            raise PromptError("The prompt is empty (0 characters); type at least one character.")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(
-                f"The prompt holds U+{ord(text[error.start]):04X} at position {error.start}, which "
-                "is half a character; remove it."
-            ) from error
-        if special not in ("default", "none", "bos"):
-            raise InputError(f'special is "{special}"; it can be "default", "none" or "bos".')
-        ids = self._encode(text, template, special)
-        if not ids:
-            raise PromptError("The prompt has 0 tokens in this tokenizer; type another text.")
+        ids = prompt_ids(self.tokenizer, text, template=template, special=special)
         return torch.tensor(ids, dtype=torch.long)
 
-    def _encode(self, text: str, template: str | None, special: str) -> list[int]:
-        tokenizer = self.tokenizer
-        assert tokenizer is not None
-        if template is not None:
-            text = _chat(tokenizer, text, template)
-            return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        added = special != "none"
-        ids = list(tokenizer(text, add_special_tokens=added, verbose=False)["input_ids"])
-        bos = tokenizer.bos_token_id
-        if special == "bos" and bos is not None and ids[:1] != [bos]:
-            ids = [bos, *ids]
-        return ids
 
-
-def _chat(tokenizer: PreTrainedTokenizerBase, text: str, template: str) -> str:
-    """The text that the tokenizer's chat template makes of one user turn."""
-    if template != "chat":
-        raise InputError(f'template is "{template}"; it can be None or "chat".')
-    if not tokenizer.chat_template:
-        raise PromptError("This tokenizer has no chat template; use the plain prompt.")
-    turns = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-
-def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None) -> Tensor:
-    """`ids` as a 1-D long tensor that the model can take.
+def check_ids(
+    loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None, new_tokens: int = 0
+) -> Tensor:
+    """`ids` as a 1-D long tensor that the model can take, with room for new tokens after them.
 
     Raises:
         PromptError: no tokens, more than the limit, or an id outside the vocabulary.
@@ -232,13 +197,9 @@ def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None
             f"Token ids must be one row of whole numbers; these have shape {list(ids.shape)} "
             f"and type {ids.dtype}."
         )
-    limits = [n for n in (max_tokens, loaded.facts.max_positions) if n is not None]
     if len(ids) == 0:
         raise PromptError("The prompt has 0 tokens; the least is 1.")
-    if limits and len(ids) > min(limits):
-        raise PromptError(
-            f"The prompt has {len(ids)} tokens; the limit is {min(limits)}. Shorten the prompt."
-        )
+    _check_length(loaded, len(ids), max_tokens, new_tokens)
     rows = embedding_rows(loaded.model)
     outside = ids[(ids < 0) | (ids >= rows)]
     if len(outside):
@@ -246,3 +207,25 @@ def check_ids(loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None
             f"Token id {int(outside[0])} is outside this model's vocabulary, 0 to {rows - 1}."
         )
     return ids.long().cpu()
+
+
+def _check_length(
+    loaded: LoadedModel, tokens: int, max_tokens: int | None, new_tokens: int
+) -> None:
+    limits = [n for n in (max_tokens, loaded.facts.max_positions) if n is not None]
+    if not limits or tokens + new_tokens <= min(limits):
+        return
+    limit = min(limits)
+    room = limit - new_tokens
+    shorter = {"action": "shorten", "tokens": tokens, "limit": room if room > 0 else limit}
+    if tokens > limit:
+        raise PromptError(
+            f"The prompt has {tokens} tokens; the limit is {limit}. Shorten the prompt.",
+            remedy=shorter,
+        )
+    fewer = {"action": "generate", "tokens": new_tokens, "limit": limit - tokens}
+    raise PromptError(
+        f"{tokens} prompt tokens and {new_tokens} new ones make {tokens + new_tokens}; the limit "
+        f"is {limit}. Generate fewer tokens or shorten the prompt.",
+        remedy=shorter if room > 0 else fewer,
+    )

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from lens_core.checkpoints import Checkpoint
 from lens_core.errors import ModelError
-from lens_core.model_checks import check_config, check_depth, check_loaded
+from lens_core.model_checks import (
+    check_config,
+    check_depth,
+    check_kind,
+    check_loaded,
+    check_stored_quantization,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -57,6 +63,8 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool) -> PretrainedCo
             f'"{name}" (model type "{kind}") needs Python code that comes with it. If you trust '
             "its author, load it with trust_remote_code=True on your own machine."
         )
+    if "auto_map" not in checkpoint.config and isinstance(kind, str):
+        check_kind(kind, CONFIG_MAPPING, name)
     try:
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
@@ -64,6 +72,7 @@ def read_config(checkpoint: Checkpoint, trust_remote_code: bool) -> PretrainedCo
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(f'"{name}" has a config.json that cannot be used: {error}') from error
     check_config(config, name)
+    check_stored_quantization(config, name)
     return config
 
 

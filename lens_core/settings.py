@@ -26,6 +26,9 @@ from lens_core.errors import SettingsError
 
 EMBEDDED_MODEL = "demo"
 
+_CHOICES = ("int", "str", "float", "bool")
+"""What pydantic adds to the place of a value that may be one of several types."""
+
 
 class TokenLimits(BaseModel):
     """The longest prompt that each analysis takes, in tokens."""
@@ -145,7 +148,21 @@ def load_settings(path: str | Path) -> Settings:
 def complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """Every fault of a validation in one text: the key, its value, and what is allowed."""
     faults = [f for f in error.errors() if f["type"] != "default_factory_not_called"]
-    return " ".join(_fault(fault, model) for fault in faults)
+    return " ".join(_fault(fault, model) for fault in _merged(faults))
+
+
+def _merged(faults: Iterable[Any]) -> list[Any]:
+    """One fault for a value that may be of several types, where pydantic has one for each."""
+    merged: list[Any] = []
+    for fault in faults:
+        *place, kind = fault["loc"]
+        if not place or kind not in _CHOICES:
+            merged.append(fault)
+        elif merged and merged[-1]["loc"] == tuple(place):
+            merged[-1]["msg"] += f" or {fault['msg'].removeprefix('Input should be ')}"
+        else:
+            merged.append({**fault, "loc": tuple(place)})
+    return merged
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:

@@ -19,6 +19,7 @@ from lens_core.anatomy.calls import tensors_of
 from lens_core.errors import InputError, NotExactError
 from lens_core.models import LoadedModel, check_ids
 from lens_core.network import input_device, last_logits_only, run
+from lens_core.progress import tick
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,6 +43,12 @@ class Trace:
     mid: Float[Tensor, "layer position d_model"] | None = None
     attn: Float[Tensor, "layer position d_model"] | None = None
     mlp: Float[Tensor, "layer position d_model"] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of everything that is kept."""
+        kept = (self.ids, self.stream, self.logits, self.mid, self.attn, self.mlp)
+        return sum(tensor.nbytes for tensor in kept if tensor is not None)
 
     @property
     def resid_pre(self) -> Float[Tensor, "layer position d_model"]:
@@ -143,6 +150,7 @@ def capture_streams(
             if layer == 0:
                 _copy_input(hooks, parts.block, stream[0])
             _copy_output(hooks, parts.block, stream[layer + 1])
+            _tick_after(hooks, parts.block, layer + 1, len(anatomy.layers))
             if mid is None or attn is None or mlp is None:
                 continue
             _copy_added(hooks, parts.attn_add, attn[layer])
@@ -195,6 +203,13 @@ def _copy_output(hooks: ExitStack, module: nn.Module, into: Tensor, scale: float
         _copy(into, first_state(output))
         if scale != 1.0:
             into.mul_(scale)
+
+    hooks.callback(module.register_forward_hook(hook).remove)
+
+
+def _tick_after(hooks: ExitStack, module: nn.Module, done: int, total: int) -> None:
+    def hook(*_: Any) -> None:
+        tick("layer", done, total)
 
     hooks.callback(module.register_forward_hook(hook).remove)
 

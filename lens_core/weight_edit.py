@@ -143,7 +143,7 @@ class WeightEdit:
             "id": self.id,
             "model": self.model,
             "created": self.created,
-            "layers": [{"layer": p.layer, "columns": len(p.columns)} for p in self.layers],
+            "layers": self._summary(),
             "safetensors": base64.b64encode(to_bytes(self)).decode("ascii"),
         }
 
@@ -175,7 +175,22 @@ class WeightEdit:
                 f"The weight edit is damaged: it says id {record.get('id')!r} and model "
                 f"{record.get('model')!r}, and holds {edit.id!r} for {edit.model!r}."
             )
+        for key, held in (("created", edit.created), ("layers", edit._summary())):
+            if record.get(key, held) != held:
+                raise EditError(
+                    f"The weight edit is damaged: it says {key} {_cut(record[key])}, and holds "
+                    f"{_cut(held)}. Export it again."
+                )
         return edit
+
+    def _summary(self) -> list[dict[str, int]]:
+        """How many columns of which layers change."""
+        return [{"layer": part.layer, "columns": len(part.columns)} for part in self.layers]
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def save_edit(edit: WeightEdit, path: str | Path) -> None:

@@ -1,8 +1,8 @@
-"""What runs inside a GPU call: plain generators of progress and one result, by name."""
+"""What runs inside a GPU call: plain functions from a request to a result, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,37 +10,79 @@ from typing import TYPE_CHECKING, Any
 from tabs.requests import LogitLensRequest, Request
 
 if TYPE_CHECKING:
-    from lens_core.lens import LogitLens
+    from torch import Tensor
+
+    from lens_core.held import Held
+    from lens_core.lens import LensRun, LogitLens
     from lens_core.models import LoadedModel
     from lens_core.pool import ModelPool
     from lens_core.settings import TokenLimits
 
 
+PAGE_ONLY = {"last", "end", "stride", "available"}
+"""Fields of a request that the page translates into the core's own options."""
+
+
 @dataclass(frozen=True)
-class Progress:
-    """One line of what is being done."""
+class Bench:
+    """What operations work with: the loaded models, the limits, and forward passes still held."""
 
-    text: str
+    pool: ModelPool
+    limits: TokenLimits
+    lens_runs: Held[LensRun]
 
 
-def read_logit_lens(
-    pool: ModelPool, request: LogitLensRequest, source: str, limits: TokenLimits
-) -> Generator[Progress | LogitLens, None, None]:
-    """The logit lens of a prompt, under the edit that the request carries."""
+def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> LogitLens:
+    """The logit lens of a prompt, under the edit that the request carries.
+
+    A forward pass that is still held is read again, not run again.
+    """
     from lens_core import logit_lens
 
-    yield Progress(f"Loading {request.model}")
-    with pool.lease(source) as loaded:
+    with bench.pool.lease(source) as loaded:
         ids = loaded.tokenize(request.prompt, template=request.template, special=request.special)
-        options = request.model_dump(exclude={*Request.model_fields, "last"})
-        if request.last is not None:
-            options["positions"] = range(-min(request.last, len(ids)), 0)
-        yield Progress(f"Reading {loaded.n_layers} layers of {len(ids)} tokens")
-        # Nothing is yielded inside: the lock that an edit holds belongs to this thread, and the
-        # generator may go on in another.
+        limit = bench.limits.logit_lens
         with edited(loaded, request):
-            result = logit_lens(loaded, ids, max_tokens=limits.logit_lens, **options)
-    yield result
+            run = _lens_run(bench, loaded, ids, request)
+            options = request.model_dump(exclude={*Request.model_fields, *PAGE_ONLY})
+            options["positions"] = _positions(request, len(run.ids))
+            if request.stride is not None:
+                options["layers"] = range((loaded.n_layers - 1) % request.stride, loaded.n_layers, request.stride)
+            if request.available:
+                options["components"] = _available(loaded, request)
+            return logit_lens(loaded, ids, max_tokens=limit, run=run, **options)
+
+
+def _lens_run(
+    bench: Bench, loaded: LoadedModel, ids: Tensor, request: LogitLensRequest
+) -> LensRun:
+    """The forward pass of the request: the one that is held, or a new one."""
+    from lens_core.lens import lens_run
+
+    sampling = {
+        name: getattr(request, name)
+        for name in ("generate", "temperature", "top_p", "top_k", "seed")
+    }
+    key = (loaded.facts, tuple(ids.tolist()), tuple(sampling.values()), loaded.active_edits)
+    run = bench.lens_runs.get(key)
+    if run is None:
+        run = lens_run(loaded, ids, max_tokens=bench.limits.logit_lens, **sampling)
+        bench.lens_runs.put(key, run)
+    return run
+
+
+def _positions(request: LogitLensRequest, n_tokens: int) -> list[int] | range | None:
+    """The positions asked for; `last` counts back from `end`."""
+    if request.last is None:
+        return request.positions
+    end = n_tokens if request.end is None else min(request.end, n_tokens)
+    return range(max(0, end - request.last), end)
+
+
+def _available(loaded: LoadedModel, request: LogitLensRequest) -> list[str]:
+    """The components asked for that are exact in this model."""
+    exact = loaded.self_check.reason_off("streams") is None
+    return [name for name in request.components if exact or name in ("embed", "resid_post")]
 
 
 def edited(loaded: LoadedModel, request: Request) -> ExitStack:
@@ -54,4 +96,4 @@ def edited(loaded: LoadedModel, request: Request) -> ExitStack:
     return stack
 
 
-OPS: dict[str, Callable[..., Generator[Any, None, None]]] = {"logit_lens": read_logit_lens}
+OPS: dict[str, Callable[..., Any]] = {"logit_lens": read_logit_lens}

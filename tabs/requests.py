@@ -45,7 +45,13 @@ class LogitLensRequest(Request):
     positions: list[int] | None = Field(default=None, min_length=1)
     layers: list[int] | None = Field(default=None, min_length=1)
     last: int | None = Field(default=None, ge=1)
-    """Read the last so many positions; instead of `positions`."""
+    """Read so many positions up to `end`; instead of `positions`."""
+    end: int | None = Field(default=None, ge=1)
+    """The position after the last one that `last` counts; the end of the text when null."""
+    stride: int | None = Field(default=None, ge=1)
+    """Read every so many layers, counted from the last; instead of `layers`."""
+    available: bool = False
+    """Leave out the components that would not be exact in this model, instead of refusing."""
     scale: Literal["final", "local", "own"] = "final"
     norm: Literal["final", "none"] = "final"
     targets: list[int | str] = []

@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from lens_core.errors import EditError, LensError, ModelError, PromptError
-from tabs.operations import OPS, Progress
+from tabs.background import Progress, in_background
+from tabs.operations import OPS, Bench
 
 if TYPE_CHECKING:
     from lens_core.pool import ModelPool
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 MAX_EDIT_BYTES = 16 * 2**20
 """The largest edit that a public page takes, as JSON text."""
 
-Steps = Generator[Any, None, None]
-"""Any number of `Progress`, then the result."""
+HELD_BYTES = 256 * 2**20
+"""Memory for forward passes that clicks read again."""
+
+Steps = Generator[Progress, None, Any]
+"""Any number of `Progress`; returns the result."""
 
 
 def on_gpu(function: Callable[..., Steps], duration: Callable[..., int]) -> Callable[..., Steps]:
@@ -41,32 +46,49 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except LensError as error:
-        raise gr.Error(str(error), title=title(error), print_exception=False) from error
+        raise UserError(error) from error
 
 
-def title(error: LensError) -> str:
-    """The kind of an error in words: PromptError -> "Prompt"."""
-    return type(error).__name__.removesuffix("Error") or "Lens"
+class UserError(gr.Error):
+    """An error that the user can put right, on its way to the page or a client."""
+
+    def __init__(self, error: LensError) -> None:
+        self.kind = type(error).__name__.removesuffix("Error") or "Lens"
+        """The kind in one word: PromptError -> "Prompt"."""
+        self.remedy: dict[str, Any] | None = error.remedy
+        """What would put it right, for a button; see `LensError`."""
+        super().__init__(str(error), title=self.kind, print_exception=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a GPU worker it comes back whole."""
+        return _user_error, (self.kind, str(self.message), self.remedy)
+
+
+def _user_error(kind: str, message: str, remedy: dict[str, Any] | None) -> UserError:
+    error = UserError(LensError(message, remedy=remedy))
+    error.kind = error.title = kind
+    return error
 
 
 def result_of(steps: Steps) -> Any:
-    """The last thing that a run yields."""
-    last = None
-    for last in steps:  # noqa: B007 - the progress on the way is not asked for
-        pass
-    return last
+    """The result of a run, without what it says on the way."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 class Stack:
     """PyTorch, transformers and the first model, loaded behind a page that is already up."""
 
-    def __init__(self, load: Callable[[], Iterator[str]]) -> None:
+    def __init__(self, load: Callable[[], Iterator[Progress]]) -> None:
         self._load = load
         self._ready = threading.Event()
         self._started = threading.Lock()
         self.failure: LensError | None = None
         """Why the first model could not be loaded; other models may load nevertheless."""
-        self.status = "Loading PyTorch"
+        self.status = Progress("status.stack", {})
         """What is being done now, for the status line."""
 
     def start(self, *, after: float = 0.0) -> None:
@@ -84,8 +106,11 @@ class Stack:
     def steps(self) -> Steps:
         """Say what is being loaded until everything is."""
         self.start()
+        said = None
         while not self._ready.wait(timeout=0.2):
-            yield Progress(self.status)
+            if self.status is not said:
+                said = self.status
+                yield said
 
     @property
     def ready(self) -> bool:
@@ -136,11 +161,22 @@ class Runtime:
             return self._pool
 
     def steps(self, op: str, request: Request) -> Steps:
-        """Progress of an operation, then its result; errors a user can fix are `gr.Error`."""
+        """Progress of an operation; returns its result. Errors a user can fix are `UserError`."""
         with user_errors():
             self.check(request)
             yield from self.stack.steps()
-        yield from self._gpu(op, request, self.source(request.model))
+            source = self.source(request.model)
+            if self.zero_gpu:
+                yield Progress("status.gpu", {})
+            elif source not in {model["name"] for model in self.pool.models()}:
+                yield Progress("status.loading", {"model": request.model})
+        result = None
+        for step in self._gpu(op, request, source):
+            if isinstance(step, Progress):
+                yield step
+            else:
+                result = step
+        return result
 
     def models(self) -> list[dict[str, Any]]:
         """What can be named, with facts and self-check of the models that are loaded."""
@@ -209,20 +245,26 @@ class Runtime:
                 "Use fewer columns, or run LM Lens on your own machine."
             )
 
-    def _load_stack(self) -> Iterator[str]:
+    def _load_stack(self) -> Iterator[Progress]:
         """Load what the first run needs, saying what it is.
 
         On ZeroGPU models load in the worker: examining one runs it, which the main process cannot.
         """
-        yield "Loading PyTorch and transformers"
+        yield Progress("status.stack", {})
         pool = self.pool
         if self.zero_gpu:
             return
         name = self.settings.default_model
-        yield f"Loading {name}"
+        yield Progress("status.loading", {"model": name})
         pool.get(self.source(name))
 
-    def _gpu_entry(self) -> Callable[..., Steps]:
+    @cached_property
+    def _bench(self) -> Bench:
+        from lens_core.held import Held
+
+        return Bench(self.pool, self.settings.max_tokens, Held(HELD_BYTES, lambda run: run.nbytes))
+
+    def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:
         """The one function that runs models: each decorated function has a worker of its own."""
 
         def duration(op: str, request: Request, source: str) -> int:
@@ -230,8 +272,16 @@ class Runtime:
             del op, request, source
             return 60
 
-        def gpu(op: str, request: Request, source: str) -> Steps:
+        def gpu(op: str, request: Request, source: str) -> Generator[Any, None, None]:
+            """Progress, then the result: what a GPU call returns would be lost on the way."""
+
+            def work() -> Any:
+                return OPS[op](self._bench, request, source)
+
             with user_errors():
-                yield from OPS[op](self.pool, request, source, self.settings.max_tokens)
+                if self.zero_gpu:
+                    yield work()
+                else:
+                    yield (yield from in_background(work))
 
         return on_gpu(gpu, duration)

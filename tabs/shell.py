@@ -1,4 +1,4 @@
-"""The shared bar above the tabs: model, prompt, template, Run, the token strip and the status."""
+"""The frame of all tabs: the shared bar, the token strip, the status, and the one way to run."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from tabs.operations import Progress
-from tabs.requests import Request, checked
-from tabs.runtime import Runtime, Steps, title, user_errors
+from tabs import links, said
+from tabs.background import Progress
+from tabs.edit_files import OPEN, ORIGINAL, opened_edit
+from tabs.runtime import Runtime, UserError, user_errors
 from tabs.viewers import drawn, viewer
+from tabs.words import LANGUAGES, text
 
-HEADER = "<h1>LM Lens</h1><p>A microscope and repair bench for language models</p>"
-ABOUT = (
-    "LM Lens runs a language model on your prompt and shows what every layer makes of it. "
-    "The prompt is not stored."
-)
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
 EXAMPLES = (
     "The capital of France is",
+    "When Mary and John went to the store, John gave a drink to",
+    "red blue green red blue",
+    "7+5=",
     "法国的首都是",
     "フランスの首都は",
-    "7 + 5 =",
-    "Mary and John went to the park. John gave a book to",
 )
 TEMPLATES: dict[str, dict[str, str | None]] = {
-    "Plain text": {"template": None, "special": "default"},
-    "Plain, with start token": {"template": None, "special": "bos"},
-    "Plain, no special tokens": {"template": None, "special": "none"},
-    "Chat template": {"template": "chat", "special": "default"},
+    "plain": {"template": None, "special": "default"},
+    "bos": {"template": None, "special": "bos"},
+    "none": {"template": None, "special": "none"},
+    "chat": {"template": "chat", "special": "default"},
 }
 """What the template picker offers -> the arguments of a request."""
 
+Bar = tuple[str, str, str, str]
+"""What the bar says: model, prompt, template and edit."""
 
-INEXACT = 2e-2
-"""Relative error of a decomposition above which it is switched off at any precision."""
+Shown = tuple[dict[str, Any], tuple[Any, ...]]
+"""A result's JSON, and what the tab's components show of it."""
+
+Run = Callable[..., Generator[Progress, None, Shown]]
+"""(the shared arguments of a request, *option values) -> progress; returns what to show."""
 
 
 @dataclass
@@ -46,218 +51,232 @@ class Shell:
     """The components that all tabs share, and the one way to run an analysis from them."""
 
     runtime: Runtime
+    header: gr.HTML
     model: gr.Dropdown
     prompt: gr.Textbox
     template: gr.Dropdown
-    run: gr.Button
-    stop: gr.Button
+    edit: gr.Dropdown
+    edits: gr.State
+    """The session's edits: name -> a `WeightEdit` as JSON."""
     strip: gr.HTML
     status: gr.HTML
-    _runs: list[dict[str, Any]] = field(default_factory=list)
+    notice: gr.HTML
+    _options: dict[str, Component] = field(default_factory=dict)
+    _runs: list[Dependency] = field(default_factory=list)
 
     @property
     def examples(self) -> list[str]:
         """The prepared prompts of the settings, or our own."""
         return self.runtime.settings.sentences or list(EXAMPLES)
 
+    @property
+    def bar(self) -> list[Component]:
+        """The components of the bar, in the order of `Bar`."""
+        return [self.model, self.prompt, self.template, self.edit]
+
+    def option(self, name: str, component: Component) -> Component:
+        """A control of a tab, which links carry under this name."""
+        assert name not in self._options
+        self._options[name] = component
+        return component
+
     def on_run(
         self,
-        op: str,
-        ask: Callable[..., dict[str, Any]],
-        show: Callable[..., dict[str, Any]],
+        tab: str,
+        run: Run,
         *,
-        kind: type[Request],
         options: Sequence[Component],
-        picture: gr.HTML,
+        outputs: Sequence[Component],
         rerun: Sequence[Callable[..., Dependency]] = (),
-        after: Sequence[Dependency] = (),
+        shown: Bar | None = None,
     ) -> None:
-        """Run an operation when Run is pressed, or at the events in `rerun`.
+        """Run the tab's analysis when Run is pressed there, or at the events in `rerun`.
 
         Args:
-            op: the operation's name in `tabs.operations.OPS`.
-            ask: option values -> the arguments that are the tab's own.
-            show: (the result's JSON, *option values) -> the value of `picture`.
-            kind: the request that the arguments are checked against.
-            options: the tab's own controls.
-            picture: the viewer that draws the result.
+            tab: its name in links.
+            run: progress on the way; returns the result's JSON and the values of `outputs`.
+            options: the tab's own controls, whose values `run` takes after the shared arguments.
+            outputs: what shows the result.
             rerun: more events that run it.
-            after: events that run it once they are through.
+            shown: what the bar said for the result that the tab opens with.
         """
+        runner = viewer("runner", {"tab": tab, "ran": shown}, elem_classes="lens-unseen")
 
-        def run(
-            model: str, prompt: str, template: str, *values: Any
+        def follow(
+            edits: dict[str, Any], model: str, prompt: str, template: str, edit: str, *values: Any
         ) -> Generator[tuple, None, None]:
-            arguments = {"model": model, "prompt": prompt, **TEMPLATES.get(template, {})}
+            bar = (model, prompt, template, edit)
+            nothing = (gr.skip(),) * len(outputs)
             try:
-                with user_errors():
-                    request = checked(kind, {**arguments, **ask(*values)})
-                for status, result in self._followed(self.runtime.steps(op, request)):
-                    if result is None:
-                        yield drawn(status), gr.skip(), gr.skip()
-                    else:
-                        strip = strip_value(result, self.runtime.max_tokens(op, model))
-                        yield drawn(status), drawn(strip), drawn(show(result, *values))
-            except gr.Error as error:
-                yield drawn(failure(error)), gr.skip(), gr.skip()
+                steps = run(self._arguments(bar, edits), *values)
+                while True:
+                    try:
+                        yield drawn(said.busy(next(steps))), gr.skip(), *nothing
+                    except StopIteration as end:
+                        result, shows = end.value
+                        break
+                limit = self.runtime.max_tokens(tab, model)
+                strip = said.strip(result, limit)
+                yield drawn(said.done(result, tab, bar)), drawn(strip), *shows
+            except UserError as error:
+                yield drawn(said.failure(error)), gr.skip(), *nothing
 
-        wiring: dict[str, Any] = {
-            "inputs": [self.model, self.prompt, self.template, *options],
-            "outputs": [self.status, self.strip, picture],
-            **PRIVATE,
-            **self.runtime.run_queue,
-        }
-        triggers = [self.run.click, *rerun]
-        gr.on(triggers, None, outputs=[self.status], js=WAITING, **PRIVATE)
-        started = gr.on(triggers, run, **wiring)
-        runs = [started, *(event.then(run, **wiring) for event in after)]
-        self._runs += runs
-        for event in runs:
-            event.failure(crashed, outputs=[self.status], **PRIVATE)
+        # One by one: `gr.on` does not take the events of our own viewers.
+        for trigger in [runner.run, *rerun]:
+            trigger(None, outputs=[self.status], js=said.WAITING, **PRIVATE)
+            started = trigger(
+                follow,
+                inputs=[self.edits, *self.bar, *options],
+                outputs=[self.status, self.strip, *outputs],
+                **PRIVATE,
+                **self.runtime.run_queue,
+            )
+            started.failure(said.crashed, outputs=[self.status], **PRIVATE)
+            self._runs.append(started)
+
+    def on_detail(
+        self,
+        events: Sequence[Callable[..., Dependency]],
+        detail: Callable[..., tuple[Any, ...]],
+        *,
+        inputs: Sequence[Component],
+        outputs: Sequence[Component],
+        sheet: bool = False,
+    ) -> None:
+        """Show more of a result that is there: a click, a choice.
+
+        Args:
+            events: what asks for it.
+            detail: the values of `inputs` (and an event) -> those of `outputs`.
+            inputs: what it needs.
+            outputs: what shows it.
+            sheet: on a phone, raise the inspector.
+        """
+        for event in events:
+            done = event(
+                detail,
+                inputs=list(inputs),
+                outputs=list(outputs),
+                **PRIVATE,
+                **self.runtime.detail_queue,
+            )
+            if sheet:
+                done.success(None, js="() => lens.openSheet()", **PRIVATE)
+
+    def on_open(self, tab: gr.Tab, name: str) -> None:
+        """When a tab is opened, it runs what another tab ran before."""
+        tab.select(None, js=f"() => lens.openTab({json.dumps(name)})", **PRIVATE)
 
     def take_example(self, event: gr.EventData) -> str:
         """The example that was clicked; what the browser sends is not trusted."""
-        sent = event._data
-        index = sent.get("index") if isinstance(sent, dict) else None
-        if not isinstance(index, int) or not 0 <= index < len(self.examples):
-            raise gr.Error("There is no such example.", print_exception=False)
+        index = said.index_of(event, "index", len(self.examples))
         return self.examples[index]
 
-    def finish(self) -> None:
-        """Wire what needs all tabs: Stop, and the status while the model stack loads."""
-        self.stop.click(stopped, outputs=[self.status], cancels=self._runs, **PRIVATE)
+    def finish(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
+        """Wire what needs all tabs: Stop, links, the edit picker, the remedy of a long prompt."""
+        self.status.stop(said.stopped, outputs=[self.status], cancels=self._runs, **PRIVATE)
+        self.status.shorten(
+            self._shortened, inputs=[self.edits, *self.bar], outputs=[self.prompt], **PRIVATE
+        ).success(None, js="() => setTimeout(lens.run, 50)", **PRIVATE)
+        for component in self.bar:
+            component.change(None, inputs=self.bar, js="(...bar) => lens.setBar(bar)", **PRIVATE)
+        self._wire_links(tabs, names)
         gr.on(None, self._loading, outputs=[self.status], concurrency_limit=None, **PRIVATE)
 
-    def _loading(self) -> Steps:
+    def _arguments(self, bar: Bar, edits: dict[str, Any]) -> dict[str, Any]:
+        model, prompt, template, edit = bar
+        shared = {"model": model, "prompt": prompt, **TEMPLATES.get(template, TEMPLATES["plain"])}
+        return {**shared, "edit": edits.get(edit)}
+
+    def _wire_links(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
+        """Links bring back the bar, the tab and every option; the header gives them out."""
+        carried = {
+            "model": self.model,
+            "prompt": self.prompt,
+            "template": self.template,
+            **self._options,
+        }
+        keys = json.dumps(list(carried))
+        for event in ("share", "language"):
+            getattr(self.header, event)(
+                None,
+                inputs=list(carried.values()),
+                js=f"(...values) => lens.viewers.header.{event}({keys}, values)",
+                **PRIVATE,
+            )
+
+        def arrive(request: gr.Request) -> list[Any]:
+            return links.restored(dict(request.query_params), carried, names)
+
+        gr.on(None, arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
+            None, inputs=self.bar, js="(...bar) => lens.arrive(bar)", **PRIVATE
+        )
+
+    def _shortened(
+        self, edits: dict[str, Any], model: str, prompt: str, template: str, edit: str
+    ) -> str:
+        """The longest end of the prompt that the model reads here."""
+        from lens_core.prompts import shortened
+
+        arguments = self._arguments((model, prompt, template, edit), edits)
+        with user_errors():
+            loaded = self.runtime.pool.get(self.runtime.source(model))
+            return shortened(
+                loaded,
+                prompt,
+                limit=self.runtime.max_tokens("logit_lens", model),
+                template=arguments["template"],
+                special=arguments["special"],
+            )
+
+    def _loading(self) -> Generator[str, None, None]:
         """The status line of a new page until the model stack is there."""
         for progress in self.runtime.stack.steps():
-            yield drawn(loading(progress.text))
+            yield drawn(said.loading(progress))
         error = self.runtime.stack.failure
-        if error is None:
-            yield drawn(ready("Ready. Press Run, or Ctrl+Enter."))
-        else:
-            yield drawn({"state": "error", "title": title(error), "text": str(error)})
-
-    def _followed(self, steps: Steps) -> Generator[tuple[dict[str, Any], Any], None, None]:
-        """(status, None) while an operation runs, then (status, the result's JSON)."""
-        for step in steps:
-            if isinstance(step, Progress):
-                yield busy(step.text), None
-            else:
-                result = step.to_json()
-                yield done(result), result
-
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-
-WAITING = (
-    f"() => {json.dumps(drawn({'state': 'busy', 'title': '', 'text': 'Waiting for its turn'}))}"
-)
-"""Said by the browser itself the moment a run is asked for; the server's words follow."""
+        yield drawn(said.ready() if error is None else said.failure(UserError(error)))
 
 
 def build_shell(runtime: Runtime) -> Shell:
     """Lay the shared bar out in the current Gradio context."""
     settings = runtime.settings
-    gr.HTML(HEADER, elem_classes="lens-header", apply_default_css=False)
+    header = viewer("header", {"languages": LANGUAGES}, elem_classes="lens-top")
     if settings.demo_mode:
-        with gr.Accordion("About", open=False):
-            gr.Markdown(ABOUT)
-    first = settings.sentences[0] if settings.demo_mode and settings.sentences else EXAMPLES[0]
-    with gr.Column(elem_classes="lens-panel"):
+        with gr.Accordion(text("page.about"), open=False):
+            gr.Markdown(text("page.about_text"))
+    with gr.Column(elem_classes="lens-panel lens-shared"):
         with gr.Row(elem_classes="lens-bar"):
             model = gr.Dropdown(
                 settings.model_names,
                 value=settings.default_model,
-                label="Model" if settings.public else "Model, Hub id or folder",
+                label=text("bar.model" if settings.public else "bar.model_any"),
                 allow_custom_value=not settings.public,
-                min_width=200,
-                scale=2,
+                elem_classes="lens-model",
             )
-            prompt = gr.Textbox(first, label="Prompt", lines=1, max_lines=6, min_width=280, scale=5)
+            prompt = gr.Textbox(
+                settings.sentences[0] if settings.sentences else EXAMPLES[0],
+                label=text("bar.prompt"),
+                lines=1,
+                max_lines=6,
+                elem_classes="lens-prompt",
+            )
             template = gr.Dropdown(
-                list(TEMPLATES), value="Plain text", label="Template", min_width=150, scale=1
+                [(text(f"template.{name}"), name) for name in TEMPLATES],
+                value="plain",
+                label=text("bar.template"),
+                elem_classes="lens-template",
             )
-            run = gr.Button(
-                "Run", variant="primary", elem_classes="lens-run", min_width=104, scale=0
+            edit = gr.Dropdown(
+                [(text("edit.none"), ORIGINAL), (text("edit.open"), OPEN)],
+                value=ORIGINAL,
+                label=text("bar.edit"),
+                elem_classes="lens-edit",
             )
-            stop = gr.Button("Stop", elem_classes="lens-stop", min_width=64, scale=0)
-        strip = viewer("token_strip", elem_classes="lens-strip")
-        status = viewer("status", loading("Loading PyTorch and transformers"))
-    return Shell(runtime, model, prompt, template, run, stop, strip, status)
-
-
-def strip_value(result: dict[str, Any], limit: int) -> dict[str, Any]:
-    """What the token strip shows of a result: tokens, next token, badge and conditions."""
-    model, timing = result["model"], result["timing"]
-    facts = [model["id"], model["dtype"]]
-    if timing:
-        facts.append(f"{sum(timing.values()):.2f} s")
-    return {
-        "tokens": result["input"]["tokens"],
-        "limit": limit,
-        "prediction": prediction(result),
-        "badge": badge(result["self_check"], result["warnings"]),
-        "facts": facts,
-    }
-
-
-def prediction(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The model's most likely token after the last position that was read."""
-    final = result.get("final")
-    if not final or not final["ids"]:
-        return None
-    token = final["ids"][-1]
-    return {"text": result["vocab"][str(token)]["text"], "p": final["p"][-1]}
-
-
-def badge(check: dict[str, Any], warnings: list[str]) -> dict[str, str]:
-    """Whether the model can be taken apart exactly, with the measured error; more on hover."""
-    errors = {name: value for name, value in check.items() if value is not None}
-    detail = "\n".join([*warnings, *(f"{name}: {value:.1e}" for name, value in errors.items())])
-    error = check["completeness_rel_err"]
-    if error is None:
-        return {"state": "poor", "text": "▲ Not decomposed", "detail": detail}
-    number = f"{error:.0e}".replace("e-0", "e-")
-    if error > INEXACT:
-        return {"state": "poor", "text": f"▲ Decomposition off · {number}", "detail": detail}
-    return {"state": "good", "text": f"✓ Exact decomposition · {number}", "detail": detail}
-
-
-def loading(text: str) -> dict[str, Any]:
-    """The status while the model stack comes up behind the page."""
-    return {"state": "loading", "title": "", "text": f"{text}; you can type already."}
-
-
-def busy(text: str) -> dict[str, Any]:
-    """The status while something is under way."""
-    return {"state": "busy", "title": "", "text": text}
-
-
-def done(result: dict[str, Any]) -> dict[str, Any]:
-    """The status after a run."""
-    n_tokens = len(result["input"]["tokens"])
-    text = f"{result['model']['id']} read {n_tokens} tokens."
-    return {"state": "done", "title": "", "text": text}
-
-
-def failure(error: gr.Error) -> dict[str, Any]:
-    """The status after an error: what was wrong, and what to do."""
-    return {"state": "error", "title": error.title, "text": str(error.message)}
-
-
-def ready(text: str) -> dict[str, Any]:
-    """The status when nothing is under way."""
-    return {"state": "ready", "title": "", "text": text}
-
-
-def crashed() -> str:
-    """The status after an error that is ours, not the user's."""
-    text = "The run failed with an error of LM Lens itself; its log says where."
-    return drawn({"state": "error", "title": "Unexpected error", "text": text})
-
-
-def stopped() -> str:
-    """The status after Stop."""
-    return drawn(ready("Stopped."))
+            run = gr.Button(text("bar.run"), variant="primary", elem_classes="lens-run")
+        strip = viewer("token_strip", elem_classes="lens-strip", elem_id="lens-strip")
+        status = viewer("status", said.loading(Progress("status.stack", {})))
+        notice = viewer("notice")
+    edits = gr.State({})
+    run.click(None, js="() => lens.run()", **PRIVATE)
+    opened_edit(edit, edits, status)
+    return Shell(runtime, header, model, prompt, template, edit, edits, strip, status, notice)

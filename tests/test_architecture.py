@@ -15,9 +15,12 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FLOORS = (
     "errors",
+    "progress",
+    "held",
     "records",
     "settings",
     "tokens",
+    "prompts",
     "network",
     "models",
     "weights",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import pickle
 import threading
@@ -20,6 +22,7 @@ from lens_core import (
     NotExactError,
     PromptError,
     capture,
+    load_model,
     logit_lens,
     wrap_model,
 )
@@ -176,7 +179,7 @@ def test_small_blocks_change_nothing(
     some_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = logit_lens(some_model, IDS, targets=[3, 96])
-    monkeypatch.setattr(rows, "block_width", lambda readout, n: 13)
+    monkeypatch.setattr(rows, "_block_width", lambda readout, n: 13)
     monkeypatch.setattr(rows, "_rows_at_once", lambda readout: 9)
     blocked = logit_lens(some_model, IDS, targets=[3, 96])
     for name in Cells.__dataclass_fields__:
@@ -262,6 +265,98 @@ def test_tracked_tokens_have_the_course_of_the_cells(some_model: LoadedModel) ->
             assert tracked.rank[index, layer + 1] == place
             assert abs(tracked.p[index, layer + 1] - lens.top_p[layer, -1, place]) <= 1e-6
     assert (np.diff(tracked.p.max(1)) <= 0).all()
+
+
+def test_targets_are_followed_first_and_exactly(some_model: LoadedModel) -> None:
+    lens = logit_lens(some_model, IDS, k=2, targets=[17, 3, 17])
+    (tracked,) = lens.tracked
+    assert tracked.ids[:2].tolist() == [17, 3]
+    assert len(set(tracked.ids.tolist())) == len(tracked.ids)
+    assert set(lens.top_ids[:, -1].ravel()) <= set(tracked.ids)
+    assert (np.diff(tracked.p[2:].max(1)) <= 0).all()
+    log_probs = plain_log_probs(some_model, capture(some_model, IDS).stream)[:, -1]
+    for row, token in enumerate((17, 3)):
+        chosen = log_probs[:, token]
+        np.testing.assert_allclose(tracked.p[row], chosen.exp().numpy(), rtol=1e-5, atol=1e-9)
+        assert tracked.rank[row].tolist() == (log_probs > chosen[:, None]).sum(1).tolist()
+    np.testing.assert_allclose(tracked.group([3, 17]), tracked.p[:2].sum(0), rtol=1e-6)
+    assert np.array_equal(tracked.group([17]), tracked.p[0])
+    missing = next(token for token in range(D_VOCAB) if token not in tracked.ids)
+    with pytest.raises(InputError, match=f"Token {missing} is not followed at position 6"):
+        tracked.group([17, missing])
+
+
+def test_a_target_of_several_tokens_names_them() -> None:
+    demo = load_model("demo")
+    with pytest.raises(InputError, match=r'" Paris is" is 2 tokens here: ".*" \(\d+\)') as wrong:
+        logit_lens(demo, IDS, targets=[" Paris is"])
+    ids = demo.tokenize(" Paris is", special="none").tolist()
+    assert wrong.value.remedy == {"action": "choose_token", "ids": ids}
+    assert all(f"({token})" in str(wrong.value) for token in ids)
+    assert logit_lens(demo, IDS, targets=[" Paris"]).tracked[0].ids[0] == ids[0]
+    with pytest.raises(InputError, match="tokens here"):
+        logit_lens(demo, IDS, targets=["·Paris"])
+    with pytest.raises(InputError, match=r", \.\.\.\. Give one"):
+        logit_lens(demo, IDS, targets=["a b c d e f g h i j k"])
+
+
+def cell_rows(lens: LogitLens) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(lens.to_csv(), newline="")))
+
+
+@pytest.mark.parametrize("scale", ["final", "local", "own"])
+def test_the_table_holds_every_cell_exactly(some_model: LoadedModel, scale: str) -> None:
+    lens = logit_lens(some_model, IDS, k=3, components=ALL, scale=scale, layers=[0, -1])
+    rows = cell_rows(lens)
+    for name, cells in lens.cells.items():
+        found = [row for row in rows if row["component"] == name]
+        shape = cells.top_ids.shape
+        ids = np.array([int(row["id"]) for row in found]).reshape(shape)
+        assert np.array_equal(ids, cells.top_ids)
+        for column, values in (("p", cells.top_p), ("logit", cells.top_logit)):
+            read = [row[column] for row in found]
+            if values is None:
+                assert set(read) == {""}
+            else:
+                again = np.array(read, dtype=np.float64).reshape(shape)
+                assert np.array_equal(again, values.astype(np.float64))
+        for column, values in (("entropy", cells.entropy), ("kl_final", cells.kl_final)):
+            read = [row[column] for row in found]
+            if values is None:
+                assert set(read) == {""}
+            else:
+                again = np.array(read, dtype=np.float64).reshape(shape)
+                assert (again == values.astype(np.float64)[..., None]).all()
+        layers = [[[str(layer)] * shape[2]] * shape[1] for layer in cells.layers]
+        wanted = [""] * len(found) if name == "embed" else np.array(layers).ravel().tolist()
+        assert [row["layer"] for row in found] == wanted
+        assert [int(row["rank"]) for row in found] == [*range(shape[2])] * (len(found) // shape[2])
+        places = [[[position] * shape[2] for position in lens.positions]] * shape[0]
+        assert [int(row["position"]) for row in found] == np.array(places).ravel().tolist()
+    assert len(rows) == sum(cells.top_ids.size for cells in lens.cells.values())
+
+
+def test_texts_of_the_table_show_every_character() -> None:
+    demo = load_model("demo")
+    text = '=1+1\n"a",我 +b\r\t@x'
+    lens = logit_lens(demo, demo.tokenize(text, special="none"), k=50)
+    rows = cell_rows(lens)
+    tokens = {int(row["position"]): json.loads(row["token"]) for row in rows}
+    assert "".join(tokens[position] for position in sorted(tokens)) == text
+    for row in rows:
+        assert json.loads(row["text"]) == lens.vocab[row["id"]]["text"]
+        assert row["text"][0] == row["token"][0] == '"'
+
+
+def test_steps_have_the_models_own_probability(some_model: LoadedModel) -> None:
+    for norm in ("final", "none"):
+        lens = logit_lens(some_model, IDS, generate=2, norm=norm)
+        for step in lens.steps:
+            assert abs(step.final_p - lens.final_p[step.position]) <= 1e-6
+            assert step.p.shape == step.rank.shape == (N_LAYERS + 1,)
+            assert step.important_layers.position == step.position
+            if norm == "final":
+                assert abs(step.p[-1] - step.final_p) <= 1e-6
 
 
 def test_settled_layers(some_model: LoadedModel) -> None:
@@ -377,6 +472,7 @@ def test_the_same_arguments_give_the_same_record(some_model: LoadedModel) -> Non
         ({"layers": []}, "layers is empty"),
         ({"positions": [99]}, "positions is 99"),
         ({"targets": [D_VOCAB]}, f"target id is {D_VOCAB}"),
+        ({"targets": [0] * 51}, "targets has 51 tokens; it can have 50"),
         ({"generate": -1}, "generate is -1"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"top_p": 0.0}, "top_p is 0"),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lens_core.lens.divergence import divergences
 from lens_core.lens.rows import RowStatistics, extremes, summarise
+from lens_core.progress import portion
 
 if TYPE_CHECKING:
     from lens_core.models import LoadedModel
@@ -97,7 +98,7 @@ class TargetCells:
 
 @torch.no_grad()
 def lens_cells(
-    loaded: LoadedModel, trace: Trace, grid: Grid, components: Sequence[str], scale: str
+    loaded: LoadedModel, trace: Trace, grid: Grid, components: Sequence[str], *, scale: str
 ) -> tuple[dict[str, Cells], list[dict[str, TargetCells]]]:
     """The cells of each component, resid_post always among them, and those of each target."""
     at, last = list(grid.positions), loaded.n_layers - 1
@@ -110,9 +111,11 @@ def lens_cells(
             continue
         groups.setdefault(name, []).append((layer, len(states)))
         states.append(state[at])
-    statistics = summarise(
-        loaded.readout, torch.stack(states), k=grid.k, targets=grid.targets, norm=grid.norm
-    )
+    parts = [name for name in PARTS if scale != "own" and name in components]
+    with portion(0, 1 + len(parts)):
+        statistics = summarise(
+            loaded.readout, torch.stack(states), k=grid.k, targets=grid.targets, norm=grid.norm
+        )
     cells, followed = {}, [dict[str, TargetCells]() for _ in grid.sources]
     for name, places in groups.items():
         shaped = _shaped(statistics, [group for _, group in places], len(at))
@@ -120,10 +123,9 @@ def lens_cells(
         cells[name] = _state_cells(layers, shaped, grid.main_target)
         for index, target in enumerate(_target_cells(shaped, len(grid.sources))):
             followed[index][name] = target
-    if scale != "own":
-        for name in PARTS:
-            if name in components:
-                cells[name] = _part_cells(loaded, trace, grid, name, scale)
+    for index, name in enumerate(parts, 1):
+        with portion(index, 1 + len(parts)):
+            cells[name] = _part_cells(loaded, trace, grid, name, local=scale == "local")
     return cells, followed
 
 
@@ -200,14 +202,18 @@ def with_divergences(loaded: LoadedModel, trace: Trace, grid: Grid, cells: Cells
     )
 
 
-def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale: str) -> Cells:
-    """What attention or MLP adds, as logits, with the norm's scale frozen."""
+def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, *, local: bool) -> Cells:
+    """What attention or MLP adds, as logits, with the norm's scale frozen.
+
+    The scale is that of the final state, or that of the state right after the addition (local).
+    """
     readout, at, layers = loaded.readout, list(grid.positions), list(grid.layers)
     parts = getattr(trace, name)[layers][:, at]
     before, after = _around(trace, name, layers, at)
-    reference = after if scale == "local" else trace.stream[-1][at].expand_as(parts)
+    reference = after if local else trace.stream[-1][at].expand_as(parts)
     hidden = readout.part_input(parts, _inverse_scales(readout, reference)).flatten(0, 1)
-    (raised, raised_ids), (lowered, lowered_ids) = extremes(readout, hidden, grid.k)
+    with portion(0, 1 + local):
+        (raised, raised_ids), (lowered, lowered_ids) = extremes(readout, hidden, grid.k)
     targets = grid.targets[:, grid.main_target].to(hidden.device).repeat(len(layers))
     target = readout.part_token_logits(hidden, targets[:, None])[:, 0]
     shape = (len(layers), len(at))
@@ -219,9 +225,10 @@ def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, scale:
         bottom_ids=_numpy(lowered_ids.view(*shape, -1)),
         bottom_logit=_numpy(lowered.view(*shape, -1)),
     )
-    if scale != "local":
+    if not local:
         return cells
-    return _with_change(readout, cells, before, after, trace.stream[-1][at])
+    with portion(1, 2):
+        return _with_change(readout, cells, before, after, final=trace.stream[-1][at])
 
 
 def _around(trace: Trace, name: str, layers: list[int], at: list[int]) -> tuple[Tensor, Tensor]:
@@ -237,7 +244,7 @@ def _around(trace: Trace, name: str, layers: list[int], at: list[int]) -> tuple[
 
 
 def _with_change(
-    readout: Readout, cells: Cells, before: Tensor, after: Tensor, final: Tensor
+    readout: Readout, cells: Cells, before: Tensor, after: Tensor, *, final: Tensor
 ) -> Cells:
     """Add how the step changed the probabilities of its top tokens, and the distance to the end."""
     layers, positions, k = cells.top_ids.shape

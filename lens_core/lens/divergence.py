@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_core.lens.rows import block_width
+from lens_core.lens.rows import walk
+from lens_core.progress import portion
 
 if TYPE_CHECKING:
     from lens_core.readout import Readout
@@ -42,15 +43,16 @@ def divergences(
     depth, positions, _ = states.shape
     final = readout.unembed_input(states[-1])
     hidden = torch.cat([readout.unembed_input(states.flatten(0, 1), norm=norm), final])
-    width = block_width(readout, len(hidden))
     total = torch.full((len(hidden),), -torch.inf, device=hidden.device)
-    for block in readout.blocks(width):
-        logits = readout.block_logits(hidden, block)
-        total = torch.logaddexp(total, logits.logsumexp(1))
+    with portion(0, 2):
+        for block in walk(readout, len(hidden)):
+            logits = readout.block_logits(hidden, block)
+            total = torch.logaddexp(total, logits.logsumexp(1))
     sums = torch.zeros(3, depth, positions, dtype=torch.float64, device=hidden.device)
-    for block in readout.blocks(width):
-        log_p = readout.block_logits(hidden, block).sub_(total[:, None])
-        _add_block(log_p.view(depth + 1, positions, -1), sums)
+    with portion(1, 2):
+        for block in walk(readout, len(hidden)):
+            log_p = readout.block_logits(hidden, block).sub_(total[:, None])
+            _add_block(log_p.view(depth + 1, positions, -1), sums)
     kl, js, tv = sums.clamp_min(0.0).float()
     return Divergences(kl, js, tv)
 

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_core.errors import InputError, PromptError
+from lens_core.errors import InputError
 from lens_core.models import LoadedModel
 from lens_core.network import run
+from lens_core.progress import tick
 
 MAX_NEW_TOKENS = 256
 
@@ -57,30 +58,19 @@ def generate_ids(
     loaded: LoadedModel,
     ids: Int[Tensor, " position"],
     sampling: Sampling,
-    *,
-    max_tokens: int | None = None,
 ) -> Int[Tensor, " longer"]:
     """The prompt and its continuation, which ends early at an end-of-text token.
 
     The same seed gives the same tokens. The caller holds the model's lock.
-
-    Raises:
-        PromptError: prompt and new tokens together exceed the limit.
     """
-    limits = [n for n in (max_tokens, loaded.facts.max_positions) if n is not None]
-    total = len(ids) + sampling.new_tokens
-    if limits and total > min(limits):
-        raise PromptError(
-            f"{len(ids)} prompt tokens and {sampling.new_tokens} new ones make {total}; the limit "
-            f"is {min(limits)}. Generate fewer tokens or shorten the prompt."
-        )
     generator = torch.Generator().manual_seed(sampling.seed)
     ends = _end_ids(loaded)
     cache: Any = None
-    for _ in range(sampling.new_tokens):
+    for done in range(sampling.new_tokens):
         logits, cache = _next_logits(loaded, ids, cache)
         token = _choose(logits, sampling, generator)
         ids = torch.cat([ids, torch.tensor([token])])
+        tick("token", done + 1, sampling.new_tokens)
         if token in ends:
             break
     return ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,14 @@ import numpy as np
 from lens_core.errors import InputError
 from lens_core.lens.cells import PARTS
 from lens_core.models import LoadedModel
+from lens_core.tokens import vocab_entries
 
 COMPONENTS = ("embed", "resid_mid", "resid_post", "attn_out", "mlp_out")
 SCALES = ("final", "local", "own")
 MAX_K = 50
+MAX_TARGETS = 50
+_LISTED = 8
+"""Tokens that are named of a text that is more than one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,21 @@ class Options:
     important: str
     threshold: float
     compat: bool
-    track: bool
+    track_position: int | None
+    divergences: bool
+
+    @property
+    def reads_norm(self) -> bool:
+        """Whether states are read through the final norm."""
+        return self.norm == "final"
+
+    def needs_parts(self, loaded: LoadedModel) -> bool:
+        """Whether anything that is asked reads what attention and MLP add."""
+        if set(self.components) & {"resid_mid", *PARTS}:
+            return True
+        feature = "streams" if self.important == "prob" else "attribution"
+        exact = loaded.self_check.reason_off(feature) is None
+        return self.track_position is not None and exact
 
 
 def checked_components(
@@ -60,11 +79,26 @@ def checked_components(
     return tuple(name for name in COMPONENTS if name in components)
 
 
-def target_id(loaded: LoadedModel, target: int | str) -> int:
-    """The token id of a target given as an id or as text.
+def target_ids(loaded: LoadedModel, targets: Sequence[int | str]) -> tuple[int, ...]:
+    """The token ids of targets given as ids or as texts.
 
     Raises:
-        InputError: an id outside the vocabulary, or a text that is not exactly one token.
+        InputError: too many of them, an id outside the vocabulary, or a text that is not exactly
+            one token.
+    """
+    if isinstance(targets, str) or not isinstance(targets, Sequence):
+        raise InputError(f"targets is {targets!r}; give a list of token ids and texts.")
+    if len(targets) > MAX_TARGETS:
+        raise InputError(f"targets has {len(targets)} tokens; it can have {MAX_TARGETS}.")
+    return tuple(target_id(loaded, target) for target in targets)
+
+
+def target_id(loaded: LoadedModel, target: int | str) -> int:
+    """The token id of a target given as an id or as text, which is taken exactly as it is.
+
+    Raises:
+        InputError: an id outside the vocabulary, or a text that is not exactly one token; its
+            remedy then names the tokens to choose from.
     """
     if target == "":
         raise InputError("A target is empty (0 characters); give a text of one token or an id.")
@@ -72,11 +106,27 @@ def target_id(loaded: LoadedModel, target: int | str) -> int:
         ids = loaded.tokenize(target, special="none").tolist()
         if len(ids) != 1:
             raise InputError(
-                f"The target {target!r} is {len(ids)} tokens here; give a text of one token "
-                "(often with a leading space) or a token id."
+                f"The target {_quoted(target)} is {len(ids)} tokens here: {_listed(loaded, ids)}. "
+                "Give one of them, or a text of one token (often with a leading space).",
+                remedy={"action": "choose_token", "ids": ids[:_LISTED]},
             )
         return ids[0]
+    if isinstance(target, bool) or not isinstance(target, (int, np.integer)):
+        raise InputError(
+            f"A target is {target!r}; give a token id (a whole number) or a text of one token."
+        )
     return whole_number("target id", target, 0, loaded.facts.vocab_size - 1)
+
+
+def _listed(loaded: LoadedModel, ids: list[int]) -> str:
+    """The first tokens of a text, each with its id."""
+    entries = vocab_entries(loaded.tokenizer, ids[:_LISTED])
+    named = [f"{_quoted(entries[token]['text'])} ({token})" for token in ids[:_LISTED]]
+    return ", ".join(named) + (", ..." if len(ids) > _LISTED else "")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def chosen_indices(what: str, chosen: Sequence[int] | None, count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,32 @@ CRITERIA = {"prob": 0.03, "kl_drop": 0.1, "js": 0.1, "top1_change": 0.0, "target
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """The tokens that are among the top k at any layer of one position, and their course."""
+    """The course of some tokens through all layers at one position.
+
+    Those are the user's targets, and the tokens that are among the top k at any layer.
+    """
 
     position: int
     ids: Int[np.ndarray, " token"]
-    """Highest probability at any layer first, so that middle layers are not overlooked."""
+    """The targets in the order given; then the highest probability at any layer first, so that
+    middle layers are not overlooked."""
     p: Float[np.ndarray, "token depth"]
     """Depth 0 is the embedding, depth l + 1 the output of layer l."""
     rank: Int[np.ndarray, "token depth"]
+
+    def group(self, ids: Collection[int]) -> Float[np.ndarray, " depth"]:
+        """The probability of saying any one of these tokens, which must all be followed.
+
+        Raises:
+            InputError: names the tokens that are not.
+        """
+        rows = {int(token): row for row, token in enumerate(self.ids)}
+        if missing := sorted(set(ids) - set(rows)):
+            raise InputError(
+                f"Token {', '.join(map(str, missing))} is not followed at position "
+                f"{self.position}; add it to the targets."
+            )
+        return self.p[[rows[token] for token in sorted(set(ids))]].sum(0)
 
 
 @dataclass(frozen=True)
@@ -67,16 +86,18 @@ def position_course(
     return Course(position, log_probs, final, norm)
 
 
-def track(log_probs: Float[Tensor, "depth d_vocab"], position: int, k: int) -> Tracked:
-    """Follow every token that is among the top k at any depth."""
-    ids = log_probs.topk(min(k, log_probs.shape[1]), dim=1).indices.flatten().unique()
-    chosen = log_probs[:, ids]
-    order = chosen.amax(0).argsort(descending=True)
-    ids, chosen = ids[order], chosen[:, order]
-    ranks = torch.stack([(log_probs > chosen[:, i, None]).sum(1) for i in range(len(ids))])
-    return Tracked(
-        position, ids.cpu().numpy(), chosen.exp().T.contiguous().cpu().numpy(), ranks.cpu().numpy()
-    )
+def track(course: Course, k: int, *, chosen: Sequence[int] = ()) -> Tracked:
+    """Follow the chosen tokens, and every other one that is among the top k at any depth."""
+    log_probs = course.log_probs
+    first = torch.tensor(list(dict.fromkeys(chosen)), dtype=torch.long, device=log_probs.device)
+    others = log_probs.topk(min(k, log_probs.shape[1]), dim=1).indices.flatten().unique()
+    others = others[~torch.isin(others, first)]
+    order = log_probs[:, others].amax(0).argsort(descending=True)
+    ids = torch.cat([first, others[order]])
+    found = log_probs[:, ids]
+    ranks = torch.stack([(log_probs > found[:, i, None]).sum(1) for i in range(len(ids))])
+    probs = found.exp().T.contiguous()
+    return Tracked(course.position, ids.cpu().numpy(), probs.cpu().numpy(), ranks.cpu().numpy())
 
 
 def important_layers(

@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 from lens_core.errors import InputError
 from lens_core.lens.attribution import Attribution
 from lens_core.lens.cells import Cells, TargetCells
+from lens_core.lens.focus import Step
 from lens_core.lens.position import ImportantLayers, Tracked
+from lens_core.lens.table import csv_table
 from lens_core.records import fields_from_json, fields_to_json, plain
 
 SCHEMA = "lens_core/logit_lens/1"
@@ -27,19 +29,6 @@ class Target:
     ids: Int[np.ndarray, " position"]
     """-1 where there is none, such as the next token after the last."""
     cells: Mapping[str, TargetCells]
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One generated token: how likely it was after every layer."""
-
-    position: int
-    """The position it was predicted from."""
-    id: int
-    p: Float[np.ndarray, " depth"]
-    """Depth 0 is the embedding, depth l + 1 the output of layer l."""
-    rank: Int[np.ndarray, " depth"]
-    important_layers: ImportantLayers
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +88,16 @@ class LogitLens:
             else fields_to_json(self.important_layers),
             "steps": [_step_json(step) for step in self.steps],
         }
+
+    def to_csv(self) -> str:
+        """The top tokens of every cell as CSV: one row for each component, layer, position, token.
+
+        Columns: component; layer (empty for embed); position and token of the text; rank from 0
+        among the cell's own, id and text; p (empty for parts read as logits), logit; entropy and
+        kl_final of the cell. Texts are JSON strings: every character shows, and none starts a
+        formula in a spreadsheet. Numbers are exact.
+        """
+        return csv_table(self)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> LogitLens:
@@ -172,6 +171,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "id": step.id,
         "p": plain(step.p),
         "rank": plain(step.rank),
+        "final_p": plain(step.final_p),
         "important_layers": fields_to_json(step.important_layers),
     }
 
@@ -182,6 +182,7 @@ def _read_step(record: Mapping[str, Any]) -> Step:
         record["id"],
         np.array(record["p"], dtype=np.float32),
         np.array(record["rank"]),
+        record["final_p"],
         _read_important(record["important_layers"]),
     )
 

@@ -8,12 +8,15 @@ divergence, rank and the most likely tokens. Where everything is small there is 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from lens_core.progress import portion, tick
 
 if TYPE_CHECKING:
     from lens_core.readout import Readout
@@ -171,12 +174,11 @@ def summarise(
     """
     at_once = max(1, _rows_at_once(readout) // len(states))
     count = math.ceil(states.shape[1] / at_once)
-    pieces = [
-        _summarise_piece(readout, some, k, wanted, norm)
-        for some, wanted in zip(
-            states.tensor_split(count, dim=1), targets.tensor_split(count), strict=True
-        )
-    ]
+    pieces = []
+    both = zip(states.tensor_split(count, dim=1), targets.tensor_split(count), strict=True)
+    for index, (some, wanted) in enumerate(both):
+        with portion(index, count):
+            pieces.append(_summarise_piece(readout, some, wanted, k=k, norm=norm))
 
     def join(name: str) -> Tensor:
         return torch.cat([getattr(piece, name) for piece in pieces]).transpose(0, 1).flatten(0, 1)
@@ -190,7 +192,7 @@ def _rows_at_once(readout: Readout) -> int:
 
 
 def _summarise_piece(
-    readout: Readout, states: Tensor, k: int, targets: Tensor, norm: bool
+    readout: Readout, states: Tensor, targets: Tensor, *, k: int, norm: bool
 ) -> RowStatistics:
     """Statistics of all groups of some positions, `[position, group, ...]`."""
     groups, positions, width = states.shape
@@ -203,7 +205,7 @@ def _summarise_piece(
     targets = targets.to(hidden.device)
     target_logit = _target_logits(readout, hidden, targets.repeat_interleave(groups, 0))
     running = _Running(targets, target_logit.view(positions, groups, targets.shape[1]), k)
-    for block in readout.blocks(block_width(readout, len(hidden))):
+    for block in walk(readout, len(hidden)):
         # Not kept in a variable: the next block is computed after this one is freed.
         running.add(readout.block_logits(hidden, block).view(positions, groups, -1), block.start)
     return _finished(running)
@@ -225,7 +227,15 @@ def _finished(running: _Running) -> RowStatistics:
     )
 
 
-def block_width(readout: Readout, rows: int) -> int:
+def walk(readout: Readout, rows: int) -> Iterator[slice]:
+    """The vocabulary in blocks that are wide enough for so many rows; each ticks when done."""
+    blocks = list(readout.blocks(_block_width(readout, rows)))
+    for done, block in enumerate(blocks, 1):
+        yield block
+        tick("readout", done, len(blocks))
+
+
+def _block_width(readout: Readout, rows: int) -> int:
     """How many tokens of the vocabulary to take at once for so many rows."""
     fitting = BLOCK_BYTES // (4 * rows) // GROUP * GROUP
     return min(readout.d_vocab, max(fitting, 1024))
@@ -243,9 +253,8 @@ def extremes(
     readout: Readout, hidden: Float[Tensor, "row d_unembed"], k: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The k tokens whose logit a part raises most, and lowers most: ((logits, ids), ...)."""
-    rows = len(hidden)
     best: list[tuple[Tensor, Tensor]] = []
-    for block in readout.blocks(block_width(readout, rows)):
+    for block in walk(readout, len(hidden)):
         logits = readout.block_part_logits(hidden, block)
         found = []
         for lowest in (False, True):

@@ -22,29 +22,35 @@ BASE = ("colour", "words", "text", "mount", "page")
 """What all viewers use, in the order in which it is loaded."""
 
 EVENTS = {
-    "header": (),
+    "heading": (),
+    "notice": (),
+    "header": ("share", "language"),
+    "runner": ("run",),
     "status": ("stop", "shorten"),
     "token_strip": ("select",),
     "heatmap": ("select", "token", "example", "window", "export"),
     "bars": ("choose",),
-    "followed": ("add", "pin", "remove", "join", "split"),
+    "followed": ("follow", "pin", "remove", "join", "split"),
     "chart": ("point",),
     "saved": (),
 }
 """The viewers, and the events that each can trigger."""
 
+PARTS = tuple(f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export"))
+"""What larger viewers are made of, in the order in which it is loaded, before the viewers."""
+
 
 def scripts() -> str:
     """The JavaScript of the page: what all viewers use, then every viewer."""
     files = [FOLDER / "base" / f"{name}.js" for name in BASE]
-    files += [FOLDER / f"{name}.js" for name in EVENTS]
+    files += [FOLDER / f"{name}.js" for name in (*PARTS, *EVENTS)]
     # A scope of its own for each file; `lens` is all that they share.
     return "\n".join(f"(() => {{\n{path.read_text(encoding='utf-8')}}})();" for path in files)
 
 
 def styles() -> str:
     """The style sheet of the page and of every viewer."""
-    files = [path for name in EVENTS if (path := FOLDER / f"{name}.css").is_file()]
+    files = [path for name in (*EVENTS, *PARTS) if (path := FOLDER / f"{name}.css").is_file()]
     rules = "\n".join(path.read_text(encoding="utf-8") for path in files)
     # Nested, so that they count for more than Gradio's own, whichever comes first.
     page = (FOLDER / "page.css").read_text(encoding="utf-8")

@@ -1,266 +1,262 @@
-// Layers x positions, a token in every cell. Takes {"state": "empty", "examples": [text]}, or
-// {"state": "done", "component": name, "hidden": count, "result": the result's JSON}, where `hidden`
-// counts the earlier positions that were not read. A click on an example triggers "example" with
-// {index}.
-const { colour, download, gradient, make, mount, number, percent, recordText, tokenText, vocabText } = lens;
+// A grid of coloured cells, with tokens, numbers and a card for every cell. What it takes is said in
+// the docs of the viewers; a cell without token and values is not there. Triggers "select" {row, column},
+// "token" {id}, "example" {index}, "window" {to} and "export" {format}.
+const { gradient, make, mount, phrase, t, tokenText } = lens;
+const { canvasFace, cardOf, ends, exportMenu, firstCell, fonts, gridOf, layoutOf, next, place, savePage, savePicture, tableFace } = lens.heat;
 
-const PARTS = ["attn_out", "mlp_out"]; // these add to logits; they have no probabilities
-const WHERE = {
-  embed: "the embedding",
-  resid_mid: "the stream after attention",
-  resid_post: "the block's output",
-  attn_out: "what attention adds",
-  mlp_out: "what the MLP adds",
-};
-const COLOURS = {
-  probability: { label: "Probability", title: "Probability of the top token, in per cent", scale: "probability" },
-  entropy: { label: "Entropy", title: "Entropy (nats)", scale: "amount" },
-  kl_final: { label: "KL to final", title: "KL to the final answer (nats)", scale: "amount" },
-};
-lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
-let colourBy = "probability";
-let drawAgain = () => {};
+const TABLE_CELLS = 3000; // more are drawn on a canvas
+const INTENT = 150; // ms over another cell before its card replaces a pinned one
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+const ENDS = { Home: 1, End: -1 };
+const same = (a, b) => a && b && a[0] === b[0] && a[1] === b[1];
+// How far it is scrolled; null where that is the end, which stays the end at any width.
+const scrollOf = ({ clientWidth, scrollLeft, scrollWidth }) =>
+  scrollLeft + clientWidth >= scrollWidth - 2 ? null : scrollLeft;
+const onPhone = () => window.innerWidth <= 640;
 
-// One row a layer, last layer first; the embedding at the bottom.
-function rowsOf(result, component) {
-  const layers = result.cells[component]?.layers ?? [];
-  const rows = layers.map((layer, index) => ({ layer, index, component, label: `L${layer}` }));
-  rows.reverse();
-  if (result.cells.embed) rows.push({ layer: null, index: 0, component: "embed", label: "embed" });
-  return rows;
+function action(className, label, act) {
+  const button = make("button", className, label);
+  button.type = "button";
+  button.addEventListener("click", act);
+  return button;
 }
 
-// Everything that a cell shows, read once from the result's columns.
-function cellOf(result, row, column) {
-  const cells = result.cells[row.component];
-  const at = (name) => cells[name]?.[row.index]?.[column] ?? null;
-  const entry = (id) => result.vocab[id] ?? { text: String(id), bytes: null };
-  const tokens = (ids, amounts) =>
-    (at(ids) ?? []).map((id, rank) => ({ entry: entry(id), amount: at(amounts)?.[rank] ?? null }));
-  return {
-    isPart: PARTS.includes(row.component) && !cells.top_p,
-    top: tokens("top_ids", cells.top_p ? "top_p" : "top_logit"),
-    bottom: tokens("bottom_ids", "bottom_logit"),
-    entropy: at("entropy"),
-    kl_final: at("kl_final"),
-    rank: at("target_rank"),
-    probability: at("max_p"),
-  };
-}
-
-function share(cell, maximum) {
-  if (cell.isPart) return 0.5 + (0.5 * (cell.top[0]?.amount ?? 0)) / (maximum || 1);
-  if (colourBy === "probability") return cell.probability ?? 0;
-  return (cell[colourBy] ?? 0) / (maximum || 1);
-}
-
-const scaleOf = (cell) => (cell.isPart ? "signed" : COLOURS[colourBy].scale);
-
-function shown(cell) {
-  if (cell.isPart) return `+${number(cell.top[0]?.amount, 1)}`.replace("+−", "−");
-  if (colourBy === "probability") {
-    return cell.probability === null ? "–" : String(Math.round(100 * cell.probability));
-  }
-  return number(cell[colourBy], 1);
-}
-
-function bars(tokens, isPart) {
-  const largest = Math.max(...tokens.map(({ amount }) => Math.abs(amount ?? 0)), 1e-9);
-  const list = make("ul", "bars");
-  for (const { entry, amount } of tokens) {
-    const bar = make("span", !isPart ? "bar" : amount < 0 ? "bar lowers" : "bar raises");
-    bar.style.width = `${100 * (isPart ? Math.abs(amount ?? 0) / largest : (amount ?? 0))}%`;
-    const value = isPart ? `${amount > 0 ? "+" : ""}${number(amount)}` : percent(amount);
-    list.append(
-      make("li", "", make("span", "token", vocabText(entry)), make("span", "rail", bar), make("span", "value", value)),
-    );
-  }
-  return list;
-}
-
-function fact(label, value) {
-  return make("div", "fact", make("dt", "", label), make("dd", "", value));
-}
-
-function card(cell, row, token, position) {
-  const box = make("div", "card");
-  const place = row.layer === null ? "Embedding of " : `L${row.layer} after `;
-  box.append(
-    make("div", "head", make("strong", "", place, make("span", "token", recordText(token))),
-      make("span", "position", `position ${position}`)),
-  );
-  box.append(bars(cell.top, cell.isPart));
-  if (cell.isPart) box.append(make("p", "note", "Added to the logit. Lowered most:"), bars(cell.bottom, true));
-  const facts = make("dl", "facts");
-  if (cell.entropy !== null) facts.append(fact("Entropy", `${number(cell.entropy)} nats`));
-  if (cell.kl_final !== null) facts.append(fact("KL to the final answer", `${number(cell.kl_final)} nats`));
-  if (cell.rank !== null) facts.append(fact("Final token, rank here", String(cell.rank + 1)));
-  if (facts.children.length) box.append(facts);
-  return box;
-}
-
-function legend(first, maximum) {
-  const isPart = first.isPart;
-  const bar = make("span", "gradient");
-  bar.style.background = gradient(scaleOf(first));
-  let low = "0";
-  let high = "100%";
-  if (isPart) [low, high] = [`−${number(maximum, 1)}`, `+${number(maximum, 1)}`];
-  else if (colourBy !== "probability") high = number(maximum);
-  const title = isPart ? "Most raised token, by how much (logit)" : COLOURS[colourBy].title;
-  return make("div", "legend", make("strong", "", title), make("span", "", low), bar, make("span", "", high));
-}
-
-function toolbar(result, isPart) {
-  const bar = make("div", "toolbar");
-  if (!isPart) {
-    const group = make("div", "choices");
-    group.setAttribute("role", "group");
-    group.setAttribute("aria-label", "Colour by");
-    for (const [name, { label }] of Object.entries(COLOURS)) {
-      const button = make("button", "", label);
-      button.type = "button";
-      button.setAttribute("aria-pressed", String(name === colourBy));
-      button.addEventListener("click", () => {
-        colourBy = name;
-        drawAgain();
-        element.querySelector("[aria-pressed='true']").focus();
-      });
-      group.append(button);
-    }
-    bar.append(make("span", "label", "Colour"), group);
-  }
-  const save = make("button", "save", "Download JSON");
-  save.type = "button";
-  save.addEventListener("click", () => download("logit-lens.json", `${JSON.stringify(result, null, 1)}\n`));
-  bar.append(save);
-  return bar;
-}
-
-function drawEmpty(root, value) {
-  const list = make("div", "examples");
-  value.examples.forEach((example, index) => {
-    const button = make("button", "example", tokenText(example));
-    button.type = "button";
-    button.addEventListener("click", () => trigger("example", { index }));
-    list.append(button);
-  });
-  const ghost = make("div", "ghost");
-  ghost.append(...Array.from({ length: 30 }, () => make("span", "")));
+function drawEmpty(root, value, trigger) {
+  const ghost = make("div", "ghost", ...Array.from({ length: 30 }, () => make("span", "")));
   ghost.setAttribute("aria-hidden", "true");
-  root.replaceChildren(ghost, make("p", "empty", "Press Run to read the prompt, or try one of these:"), list);
+  const examples = (value.examples ?? []).map((example, index) =>
+    action("example", tokenText(example), () => trigger("example", { index })));
+  const title = value.title ? make("strong", "", phrase(value.title)) : null;
+  root.replaceChildren(
+    make("div", "empty", ghost, title, make("p", "", t("heatmap.empty")), make("div", "examples", ...examples)),
+  );
 }
 
-// The card of the cell in `td`, beside it on a wide page, at the foot of a narrow one.
-function showCard(root, td, content) {
-  root.querySelector(".card")?.remove();
-  root.append(content);
-  if (window.innerWidth <= 640) return;
-  const [outer, cell] = [root.getBoundingClientRect(), td.getBoundingClientRect()];
-  const right = cell.right - outer.left + 8;
-  const fits = right + content.offsetWidth <= outer.width;
-  content.style.left = `${fits ? right : Math.max(0, cell.left - outer.left - content.offsetWidth - 8)}px`;
-  const top = cell.top - outer.top - 24;
-  content.style.top = `${Math.max(0, Math.min(top, outer.height - content.offsetHeight))}px`;
+function legend({ quantity }) {
+  const bar = make("span", "gradient");
+  bar.style.background = gradient(quantity.scale);
+  const [low, high] = ends(quantity);
+  return make("div", "legend", make("strong", "", phrase(quantity.title)), make("span", "low", low), bar, make("span", "high", high));
 }
 
-// Cards on hover, focus and tap; arrows move, one Tab stop, Esc closes.
-function listen(root, table, cards) {
-  const open = (td) => td && showCard(root, td, cards.get(td)());
-  const close = () => root.querySelector(".card")?.remove();
-  table.addEventListener("mouseover", (event) => open(event.target.closest("td")));
-  table.addEventListener("mouseleave", close);
-  table.addEventListener("focusin", (event) => open(event.target.closest("td")));
-  table.addEventListener("focusout", close);
-  table.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") close();
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    const td = event.target.closest("td");
-    if (!step || !td) return;
-    event.preventDefault();
-    const row = table.tBodies[0].rows[td.parentNode.rowIndex + step[0]];
-    const next = row?.cells[td.cellIndex + step[1]];
-    if (next?.tagName !== "TD") return;
-    td.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  });
-}
+lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
+  const root = element.querySelector(".lens-viewer");
+  // Of the value: what it is drawn from. Of the person: everything else, kept when it is drawn again.
+  const view = { text: null, cells: null, key: null, selected: null, active: null, shown: null,
+    pinned: false, fit: false, toEnd: true };
+  let [grid, face, pointer, waiting] = [null, null, "mouse", null];
 
-function cellElement(cell, maximum, withNumber) {
-  const td = make("td", "", make("span", "token", cell.top.length ? vocabText(cell.top[0].entry) : ""));
-  if (withNumber) td.append(make("span", "number", shown(cell)));
-  const { fill, text } = colour(scaleOf(cell), share(cell, maximum));
-  td.style.background = fill;
-  td.style.color = text;
-  td.tabIndex = -1;
-  return td;
-}
+  function hideCard() {
+    root.querySelector(".card")?.remove();
+    view.shown = null;
+  }
 
-function drawTable(root, result, rows, width) {
-  const narrow = width < 640;
-  const grid = rows.map((row) => result.positions.map((_, column) => cellOf(result, row, column)));
-  const all = grid.flat();
-  const amount = (cell) => (cell.isPart ? Math.abs(cell.top[0]?.amount ?? 0) : (cell[colourBy] ?? 0));
-  const main = all.filter((cell) => cell.isPart === grid[0][0].isPart);
-  const maximum = Math.max(...main.map(amount), 1e-9);
-  const cards = new Map();
-  const table = make("table", narrow ? "narrow" : "");
-  const body = table.createTBody();
-  rows.forEach((row, r) => {
-    const tr = body.insertRow();
-    tr.append(make("th", "", row.label));
-    result.positions.forEach((position, column) => {
-      const cell = grid[r][column];
-      const td = cellElement(cell, maximum, !narrow);
-      const token = result.input.tokens[position];
-      td.setAttribute("aria-label", `${row.label}, position ${position}: ${cell.top[0]?.entry.text ?? ""} ${shown(cell)}`);
-      cards.set(td, () => card(cell, row, token, position));
-      tr.append(td);
+  function showCard(cell) {
+    const isSheet = onPhone();
+    const isPinned = view.pinned && same(cell, view.selected);
+    root.querySelector(".card")?.remove();
+    const pick = (isPinned || isSheet) && !grid.value.readonly;
+    const card = cardOf(grid, cell, { pick, close: isSheet });
+    view.shown = cell;
+    face.scroller.after(card);
+    if (!isSheet) place(card, root, face.boxOf(cell));
+  }
+
+  // The card that stays when nothing is pointed at: of the pinned cell, or of the one with focus.
+  function settle() {
+    clearTimeout(waiting);
+    const kept = view.pinned ? view.selected : face.focusable.matches(":focus-visible") ? view.active : null;
+    if (!kept) hideCard();
+    else if (!same(kept, view.shown)) showCard(kept);
+  }
+
+  // The card goes with its cell, and is out of sight when that is.
+  function follow() {
+    const card = root.querySelector(".card");
+    if (!card || onPhone()) return;
+    const [box, outer] = [face.boxOf(view.shown), face.scroller.getBoundingClientRect()];
+    card.hidden = box.right < outer.left + 20 || box.left > outer.right - 20;
+    if (!card.hidden) place(card, root, box);
+  }
+
+  function point(cell) {
+    clearTimeout(waiting);
+    if (!cell) waiting = setTimeout(settle, INTENT); // a gap between two cells, or the labels
+    else if (same(cell, view.shown)) return;
+    else if (view.pinned) waiting = setTimeout(() => showCard(cell), INTENT);
+    else showCard(cell);
+  }
+
+  function moveTo(cell) {
+    view.active = cell;
+    face.activate(cell);
+    reveal(cell);
+    if (!view.pinned || !same(cell, view.shown)) showCard(cell);
+  }
+
+  // Sideways within the viewer, past the labels that stay; up and down with the page.
+  function reveal(cell) {
+    const [box, outer] = [face.boxOf(cell), face.scroller.getBoundingClientRect()];
+    const left = outer.left + Number(face.scroller.dataset.label);
+    if (box.left < left) face.scroller.scrollLeft += box.left - left - 2;
+    else if (box.right > outer.right) face.scroller.scrollLeft += box.right - outer.right + 4;
+    if (box.top < 0) window.scrollBy(0, box.top - 8);
+    else if (box.bottom > window.innerHeight) window.scrollBy(0, box.bottom - window.innerHeight + 8);
+  }
+
+  function select(cell) {
+    [view.active, view.selected, view.pinned] = [cell, cell, true];
+    face.activate(cell);
+    face.select(cell);
+    showCard(cell);
+    if (!grid.value.readonly) trigger("select", { row: cell[0], column: cell[1] });
+  }
+
+  function release() {
+    view.pinned = false;
+    hideCard();
+  }
+
+  function cellAt(event) {
+    const cell = face.cellAt(event);
+    return cell && grid.present[cell[0]][cell[1]] ? cell : null;
+  }
+
+  function click(event) {
+    const cell = cellAt(event);
+    if (!cell) return release();
+    if (pointer === "touch" && !same(cell, view.shown)) {
+      view.pinned = false;
+      view.active = cell;
+      face.activate(cell);
+      return showCard(cell);
+    }
+    if (view.pinned && same(cell, view.selected) && pointer !== "touch") return release();
+    return select(cell);
+  }
+
+  function press(event) {
+    const { ctrlKey, key, metaKey } = event;
+    const cell = view.active;
+    if (!cell || ctrlKey || metaKey) return;
+    const found = MOVES[key] ? next(grid, cell, MOVES[key])
+      : ENDS[key] ? next(grid, [cell[0], key === "Home" ? -1 : grid.columns], [0, ENDS[key]]) : null;
+    if (key === "Escape") release();
+    else if (key === "Enter" || key === " ") select(cell);
+    else if (found) moveTo(found);
+    if (MOVES[key] || ENDS[key] || key === "Enter" || key === " ") event.preventDefault();
+  }
+
+  function listenTo({ scroller, focusable }) {
+    scroller.addEventListener("click", click);
+    scroller.addEventListener("pointerdown", (event) => { pointer = event.pointerType; });
+    scroller.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") point(cellAt(event));
     });
+    scroller.addEventListener("pointerleave", ({ pointerType, relatedTarget }) => {
+      if (pointerType !== "touch" && !relatedTarget?.closest?.(".card")) settle();
+    });
+    scroller.addEventListener("scroll", follow, { passive: true });
+    focusable.addEventListener("keydown", press);
+    focusable.addEventListener("focus", () => {
+      if (!view.active) return;
+      face.activate(view.active);
+      if (focusable.matches(":focus-visible") && !view.pinned) showCard(view.active);
+    });
+    focusable.addEventListener("blur", ({ relatedTarget }) => {
+      if (!view.pinned && !relatedTarget?.closest(".card")) hideCard();
+    });
+  }
+
+  function save(format) {
+    if (format === "png") savePicture(root, grid.value, view.key);
+    else if (format === "html") savePage(grid.value, view.key);
+    else trigger("export", { format });
+  }
+
+  function foot(layout, redraw) {
+    const notes = (grid.value.notes ?? []).map((note) => make("span", "note", phrase(note)));
+    const tools = make("div", "tools");
+    if (layout.scrolls) {
+      const fit = action("fit", t("heatmap.fit"), () => {
+        view.fit = !view.fit;
+        redraw();
+      });
+      fit.setAttribute("aria-pressed", String(view.fit));
+      tools.append(fit);
+    }
+    if (!grid.value.readonly) tools.append(exportMenu(save));
+    return make("div", "foot", legend(grid), ...notes, tools);
+  }
+
+  function windows({ earlier, later, readonly }) {
+    if (readonly || !(earlier || later)) return null;
+    const button = (to, count) => count && action(to, t(`heatmap.${to}`, { n: count.toLocaleString("en") }), () => trigger("window", { to }));
+    return make("div", "windows", button("earlier", earlier) || null, button("later", later) || null);
+  }
+
+  // What the person did is kept as long as the cells are the same ones.
+  function take(value) {
+    const cells = JSON.stringify([value.columns, value.rows]);
+    const isSame = cells === view.cells;
+    const selected = value.selected ?? (isSame ? view.selected : null);
+    if (!isSame) Object.assign(view, { active: null, fit: false, toEnd: true });
+    if (!isSame || !same(selected, view.selected)) view.pinned = false;
+    Object.assign(view, { text: props.value, cells, key: value.quantity, selected });
+  }
+
+  function draw(_, value, width) {
+    root.dataset.state = value.state;
+    clearTimeout(waiting);
+    if (value.state === "empty") {
+      [grid, face] = [null, null];
+      return drawEmpty(root, value, trigger);
+    }
+    if (view.text !== props.value) take(value);
+    const focused = root.contains(document.activeElement) ? document.activeElement : null;
+    const key = focused && ["fit", "export", "earlier", "later"].find((name) => focused.classList.contains(name));
+    const scrolled = view.toEnd || !face ? null : scrollOf(face.scroller);
+    grid = gridOf(value, view.key);
+    const layout = layoutOf(grid, width, fonts(root), { fit: view.fit });
+    const isLarge = grid.rows * grid.columns > TABLE_CELLS;
+    face = isLarge ? canvasFace(grid, layout, root, width) : tableFace(grid, layout);
+    face.scroller.dataset.label = layout.label;
+    face.focusable.setAttribute("aria-description", t("heatmap.keys"));
+    face.focusable.tabIndex = 0;
+    view.active ??= view.selected ?? firstCell(grid);
+    listenTo(face);
+    root.replaceChildren(...[windows(value), face.scroller, foot(layout, () => draw(root, value, element.clientWidth))].filter(Boolean));
+    face.scroller.scrollLeft = scrolled ?? face.scroller.scrollWidth; // the last columns first
+    [view.toEnd, view.shown] = [false, null];
+    face.select(view.selected);
+    if (focused) (key ? root.querySelector(`.${key}`) ?? face.focusable : face.focusable).focus({ preventScroll: true });
+    if (view.pinned) showCard(view.selected);
+    return undefined;
+  }
+
+  // Another quantity: the same cells, other colours and numbers.
+  function recolour(key) {
+    if (!grid?.value.quantities.some((quantity) => quantity.key === key)) return;
+    view.key = key;
+    grid = gridOf(grid.value, key);
+    face.recolour(grid);
+    if (document.activeElement === face.focusable) face.activate(view.active);
+    root.querySelector(".legend").replaceWith(legend(grid));
+    if (view.shown) showCard(view.shown);
+  }
+
+  root.addEventListener("pointerleave", ({ pointerType }) => pointerType !== "touch" && face && settle());
+  root.addEventListener("pointerover", ({ target }) => target.closest(".card") && clearTimeout(waiting));
+  root.addEventListener("click", ({ target }) => {
+    if (target.closest(".card .close")) release();
+    const id = target.closest(".card [data-id]")?.dataset.id;
+    if (id !== undefined) trigger("token", { id: Number(id) });
   });
-  const foot = table.createTFoot().insertRow();
-  foot.append(make("th", ""));
-  for (const position of result.positions) {
-    foot.append(make("th", "", recordText(result.input.tokens[position])));
-  }
-  const last = body.rows[0]?.cells[result.positions.length];
-  if (last) last.tabIndex = 0;
-  listen(root, table, cards);
-  // Fixed columns: at least four positions on a phone, and enough for a token elsewhere.
-  const least = narrow ? (width - 60) / 4 : 96;
-  table.style.minWidth = `${52 + least * result.positions.length}px`;
-  table.style.maxWidth = `${52 + 168 * result.positions.length}px`;
-  const scroller = make("div", "scroller", table);
-  return { scroller, legend: legend(grid[0][0], maximum) };
-}
-
-function draw(root, value, width) {
-  root.dataset.state = value.state;
-  if (value.state === "empty") return drawEmpty(root, value);
-  drawAgain = () => draw(root, value, width);
-  const { result, component } = value;
-  const rows = rowsOf(result, component);
-  const isPart = PARTS.includes(component);
-  if (!rows.some((row) => row.component === component)) {
-    const note = `This model has no such place: ${WHERE[component]}. Read at another one.`;
-    return root.replaceChildren(make("p", "empty", note));
-  }
-  const { scroller, legend: scale } = drawTable(root, result, rows, width);
-  const notes = make("div", "notes", scale);
-  const settled = result.settled?.at(-1);
-  if (component === "resid_post" && Number.isInteger(settled) && settled >= 0) {
-    const last = result.layers.at(-1);
-    const text = settled < last ? `the top token stays the same from L${settled} on` : "the top token changes up to the last layer";
-    notes.append(make("span", "", `After the last token, ${text}`));
-  }
-  if (value.hidden) {
-    notes.append(make("span", "", `The last ${result.positions.length} of ${result.input.tokens.length} positions are read here; the API reads all.`));
-  }
-  if (result.warnings.length) notes.append(make("span", "warning", result.warnings.join(" ")));
-  root.replaceChildren(toolbar(result, isPart), scroller, notes);
-  scroller.scrollLeft = scroller.scrollWidth; // the last positions first
-}
-
-mount(element, props, watch, draw);
+  root.addEventListener("keydown", ({ key, target }) => {
+    if (key !== "Escape" || !target.closest(".card")) return;
+    face.focusable.focus({ preventScroll: true });
+    release();
+  });
+  lens.listen?.(element, "quantity", recolour);
+  mount(element, props, watch, draw);
 };

@@ -1,19 +1,86 @@
-// What is being done, or what went wrong and what to do. Takes {"state", "title", "text"}: "loading"
-// while the model stack comes up, then "ready"; "busy" during a run, which dims the results below and
-// shows Stop; then "done" or "error".
-const { make, mount } = lens;
-const ICONS = { ready: "✓", done: "✓", busy: "", loading: "", error: "✕" };
+// What is being done, or what went wrong and what to do. Takes {"state", "title", "text", "done",
+// "total", "actions": [{"name", "text"}], "ran": {"tab", "bar"}}. States: "loading" while the model
+// stack comes up, then "ready"; "busy" during a run, which dims the results below; then "done",
+// "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
+const { make, mount, phrase, t } = lens;
+const ICONS = { error: "✕", off: "▲", stale: "↻" };
+const LOUD = ["busy", "loading", "error", "off"];
+let began = null;
 
-lens.viewers.status = ({ element, props, watch }) =>
-  mount(element, props, watch, (root, status) => {
+function button(text, act, className = "") {
+  const one = make("button", className, text);
+  one.type = "button";
+  one.addEventListener("click", act);
+  return one;
+}
+
+function seconds(value) {
+  return value < 10 ? value.toFixed(1) : String(Math.round(value));
+}
+
+// How far a run is: a bar where it can be told, the time it took and the time it will take.
+function progress(root, status) {
+  const clock = make("span", "clock");
+  const tick = () => {
+    if (!clock.isConnected && clock.dataset.drawn) return;
+    clock.dataset.drawn = "1";
+    const passed = (performance.now() - began) / 1000;
+    const left = status.done ? (passed * (status.total - status.done)) / status.done : null;
+    clock.textContent =
+      left === null || left < 1
+        ? t("status.passed", { seconds: seconds(passed) })
+        : t("status.left", { seconds: seconds(passed), left: seconds(left) });
+    setTimeout(tick, 250);
+  };
+  const rail = make("div", "rail", make("span", "bar"));
+  rail.firstChild.style.width = `${(100 * (status.done ?? 0)) / (status.total || 1)}%`;
+  rail.classList.toggle("unknown", !status.total);
+  root.append(clock, rail);
+  tick();
+}
+
+function focusPrompt() {
+  document.querySelector(".lens-prompt textarea")?.focus();
+}
+
+lens.viewers.status = ({ element, props, watch, trigger }) => {
+  const ACTIONS = { shorten: () => trigger("shorten", {}), prompt: focusPrompt, run: () => lens.run() };
+
+  function draw(root, status) {
+    const known = document.body.dataset.lensState;
+    if (status.state === "busy" && known !== "busy") began = performance.now();
+    if (status.state === "loading" && known !== "loading") began = performance.now();
+    if (status.ran) lens.setRan(status.ran.tab, status.ran.bar);
     const line = make("div", `status ${status.state}`);
     line.setAttribute("role", status.state === "error" ? "alert" : "status");
-    const icon = make("span", "icon", ICONS[status.state] ?? "");
-    icon.setAttribute("aria-hidden", "true");
-    line.append(icon);
-    if (status.title) line.append(make("strong", "", status.title));
-    line.append(make("span", "text", status.text));
+    line.append(make("span", "icon", ICONS[status.state] ?? ""));
+    line.firstChild.setAttribute("aria-hidden", "true");
+    const words = make("div", "words");
+    if (status.title) words.append(make("strong", "", phrase(status.title)));
+    words.append(make("span", "text", phrase(status.text)));
+    line.append(words);
+    const actions = (status.actions ?? []).map(({ name, text }) => button(phrase(text), ACTIONS[name]));
+    if (actions.length) words.append(make("div", "actions", ...actions));
     root.replaceChildren(line);
+    if (status.state === "busy" || status.state === "loading") progress(line, status);
+    if (status.state === "busy") line.append(button(t("status.stop"), () => trigger("stop", {}), "stop"));
+    root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
     document.body.dataset.lensState = status.state;
+  }
+
+  mount(element, props, watch, draw);
+  // The browser itself notices that the results below are of another prompt, model or edit.
+  document.addEventListener("lens:stale", ({ detail: changed }) => {
+    const state = document.body.dataset.lensState;
+    if (state === "busy" || state === "loading" || state === "asked") return;
+    const root = element.querySelector(".lens-viewer");
+    if (!changed.length) {
+      if (state === "stale") draw(root, { state: "done", text: "" });
+      return;
+    }
+    const text = t(`status.stale_${changed.length > 1 ? "several" : changed[0]}`);
+    draw(root, { state: "stale", text, actions: [{ name: "run", text: t("status.again") }] });
+    root.classList.remove("quiet");
   });
+};

@@ -1,21 +1,10 @@
-// The prompt as the model read it, one chip a token. Takes {"tokens": [token records], "limit": count,
-// "prediction": {"text", "p"} or null, "badge": {"state": "good" | "poor", "text", "detail"},
-// "facts": [text]}.
-const { make, mount, percent, tokenText } = lens;
-
-// One chip a cluster: a split character shows its glyph over the bytes of each token.
-function chip(tokens) {
-  const [first] = tokens;
-  const box = make("span", `chip ${first.kind}`);
-  if (tokens.length === 1) {
-    box.append(first.text === "" ? make("span", "lens-mark lens-code", "∅") : tokenText(first.text));
-  } else {
-    const bytes = tokens.map((token) => make("span", "bytes", token.bytes_hex ?? ""));
-    box.append(tokenText(first.cluster_text), make("span", "cells", ...bytes));
-  }
-  box.title = tokens.map((token) => `position ${token.i}, id ${token.id}`).join("\n");
-  return box;
-}
+// The prompt as the model read it, one chip a token. Takes {"tokens": [token records], "limit",
+// "prediction": {"entry" or "text", "p"} or null, "badge": {"state", "text", "detail": [lines]}, "facts",
+// "n_prompt" (later tokens are generated), "selected": position or null}. Triggers "select" {position}.
+const { make, mount, percent, phrase, recordText, refill, seen, t, tokenText, vocabText } = lens;
+const ICONS = { good: "✓", check: "▲", poor: "✕" };
+const NEAR = 0.9;
+const known = new WeakMap(); // element of a token -> what is known of it
 
 function clusters(tokens) {
   const groups = [];
@@ -27,22 +16,260 @@ function clusters(tokens) {
   return groups;
 }
 
-lens.viewers.token_strip = ({ element, props, watch }) =>
-  mount(element, props, watch, (root, value) => {
-    const strip = make("div", "strip");
-    strip.tabIndex = 0;
-    strip.setAttribute("role", "group");
-    strip.setAttribute("aria-label", "The prompt as tokens");
-    strip.append(...clusters(value.tokens).map(chip));
-    if (value.prediction) {
-      const next = make("span", "chip prediction", tokenText(value.prediction.text));
-      next.title = "The model's most likely next token";
-      strip.append(make("span", "arrow", "→"), next, make("span", "p", percent(value.prediction.p)));
-    }
-    const badge = make("span", `badge ${value.badge.state}`, value.badge.text);
-    badge.title = value.badge.detail;
-    const count = make("span", "count", `${value.tokens.length} / ${value.limit} tokens`);
-    const facts = make("span", "facts", value.facts.join(" · "));
-    root.replaceChildren(strip, make("div", "side", count, badge, facts));
-    strip.scrollLeft = strip.scrollWidth;
+const isSpecial = ({ kind }) => kind === "special" || kind === "pad";
+
+// What is known of a token, one fact a line.
+function factsOf(token, whole, generated) {
+  const lines = [t("token_strip.position", { position: token.i }), t("token_strip.id", { id: token.id })];
+  if (token.bytes_hex) lines.push(t("token_strip.bytes", { bytes: token.bytes_hex.toUpperCase() }));
+  if (whole !== null) lines.push(t("token_strip.part", { whole }));
+  if (isSpecial(token)) lines.push(t("token_strip.special"));
+  if (generated) lines.push(t("token_strip.generated"));
+  return lines;
+}
+
+// Make `box` the one that stands for a token: it can be reached, named and selected.
+function asToken(box, token, whole, value) {
+  const generated = token.i >= (value.n_prompt ?? Infinity);
+  const facts = factsOf(token, whole, generated);
+  known.set(box, facts);
+  box.title = [token.text, ...facts].join("\n");
+  box.dataset.position = token.i;
+  box.dataset.focus = `token-${token.i}`;
+  box.tabIndex = -1;
+  box.setAttribute("role", "option");
+  box.setAttribute("aria-label", [seen(box), ...facts].join(", "));
+  box.setAttribute("aria-selected", String(token.i === value.selected));
+  box.classList.toggle("generated", generated);
+  return box;
+}
+
+// A character over several tokens: its picture above, and the bytes of each token below.
+function splitChip(tokens, value) {
+  const whole = tokens[0].cluster_text;
+  const glyph = tokenText(whole);
+  const cells = tokens.map((token) => {
+    const cell = make("span", "cell");
+    cell.dataset.bytes = token.bytes_hex ?? "";
+    return asToken(cell, token, seen(glyph), value);
   });
+  const box = make("span", "chip split", glyph, make("span", "cells", ...cells));
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", seen(glyph));
+  return box;
+}
+
+function chipOf(tokens, value) {
+  if (tokens.length > 1) return splitChip(tokens, value);
+  const [token] = tokens;
+  const text = recordText(token);
+  if (token.text === "" && !text.hasChildNodes()) text.dataset.empty = "∅";
+  return asToken(make("span", isSpecial(token) ? "chip special" : "chip", text), token, null, value);
+}
+
+function arrow() {
+  const box = make("span", "arrow");
+  box.setAttribute("aria-hidden", "true");
+  return box;
+}
+
+function chipsOf(value) {
+  const list = make("span", "chips");
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-orientation", "horizontal");
+  list.setAttribute("aria-label", `${t("token_strip.label")}: ${countText(value)}`);
+  for (const tokens of clusters(value.tokens)) {
+    if (tokens[0].i === value.n_prompt && tokens[0].i > 0) list.append(arrow());
+    list.append(chipOf(tokens, value));
+  }
+  return list;
+}
+
+function predictionOf(prediction) {
+  if (!prediction) return null;
+  const text = prediction.entry ? vocabText(prediction.entry) : tokenText(prediction.text);
+  const chip = make("span", "chip prediction", text);
+  const box = make("span", "next", arrow(), chip, make("span", "p", percent(prediction.p)));
+  const label = t("token_strip.prediction", { token: seen(text), p: percent(prediction.p) });
+  box.setAttribute("role", "img");
+  box.setAttribute("aria-label", label);
+  box.title = label;
+  return box;
+}
+
+function countText({ tokens, limit }) {
+  const count = tokens.length;
+  return limit ? t("token_strip.count", { count, limit }) : t("token_strip.count_only", { count });
+}
+
+function countOf(value) {
+  const { length } = value.tokens;
+  const { limit } = value;
+  const state = !limit || length < NEAR * limit ? "" : length > limit ? "poor" : "check";
+  const box = make("span", `count ${state}`, state ? `${ICONS[state]} ` : "", countText(value));
+  if (state === "check") box.append(` · ${t("token_strip.near", { limit })}`);
+  if (state === "poor") box.append(` · ${t("token_strip.over", { count: length - limit })}`);
+  return box;
+}
+
+// The badge opens its details below itself; the browser closes them on Esc or a click elsewhere.
+function badgeOf(badge) {
+  if (!badge) return [];
+  const icon = make("span", "", `${ICONS[badge.state] ?? ""} `);
+  icon.setAttribute("aria-hidden", "true");
+  const lines = [badge.detail ?? []].flat().map((line) => make("li", "", phrase(line)));
+  if (!lines.length) return [make("span", `badge ${badge.state}`, icon, phrase(badge.text))];
+  const button = make("button", `badge ${badge.state}`, icon, phrase(badge.text));
+  const detail = make("div", "detail", make("strong", "", phrase(badge.text)), make("ul", "", ...lines));
+  button.type = "button";
+  button.dataset.focus = "badge";
+  button.setAttribute("aria-expanded", "false");
+  detail.popover = "auto";
+  detail.tabIndex = -1;
+  detail.setAttribute("role", "dialog");
+  detail.setAttribute("aria-label", phrase(badge.text));
+  button.popoverTargetElement = detail;
+  detail.addEventListener("toggle", ({ newState }) => {
+    const open = newState === "open";
+    button.setAttribute("aria-expanded", String(open));
+    if (open) below(detail, button);
+    if (open) detail.focus({ preventScroll: true });
+  });
+  return [button, detail];
+}
+
+// Below the button, within the page, and moving with it.
+function below(box, button) {
+  const place = button.getBoundingClientRect();
+  const most = document.documentElement.clientWidth - box.offsetWidth - 12;
+  box.style.left = `${Math.max(12, Math.min(place.left, most)) + window.scrollX}px`;
+  box.style.top = `${place.bottom + 6 + window.scrollY}px`;
+}
+
+// Fade the sides on which there is more. True at the end.
+function fade(strip) {
+  const rest = strip.scrollWidth - strip.clientWidth - strip.scrollLeft;
+  strip.classList.toggle("more-before", strip.scrollLeft > 1);
+  strip.classList.toggle("more-after", rest > 1);
+  return rest <= 1;
+}
+
+// Sideways only: the page stays where it is.
+function reveal(strip, box) {
+  const [inner, outer] = [box.getBoundingClientRect(), strip.getBoundingClientRect()];
+  const edge = 28;
+  if (inner.left < outer.left + edge) strip.scrollLeft -= outer.left + edge - inner.left;
+  else if (inner.right > outer.right - edge) strip.scrollLeft += inner.right - outer.right + edge;
+}
+
+// One Tab stop; arrows move it, Enter and a click select.
+function operate(strip, tip, select) {
+  const options = [...strip.querySelectorAll("[role=option]")];
+  if (!options.length) return;
+  let current = options.find((one) => one.ariaSelected === "true") ?? options[options.length - 1];
+  const rove = (next) => {
+    current.tabIndex = -1;
+    current = next;
+    current.tabIndex = 0;
+  };
+  const choose = (option) => {
+    for (const one of options) one.setAttribute("aria-selected", String(one === option));
+    select(Number(option.dataset.position));
+  };
+  rove(current);
+  strip.addEventListener("focusin", ({ target }) => {
+    if (!options.includes(target)) return;
+    rove(target);
+    reveal(strip, target);
+    if (target.matches(":focus-visible")) tip.show(target);
+  });
+  strip.addEventListener("focusout", tip.hide);
+  strip.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    // The end of a drag that marked text to copy selects nothing.
+    if (!option || !document.getSelection().isCollapsed) return;
+    option.focus({ preventScroll: true });
+    if (event.pointerType === "touch") tip.show(option);
+    choose(option);
+  });
+  strip.addEventListener("keydown", (event) => {
+    const at = options.indexOf(event.target);
+    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: options.length - 1 }[event.key];
+    if (to !== undefined) options[Math.min(options.length - 1, Math.max(0, to))].focus({ preventScroll: true });
+    else if (event.key === "Enter" || event.key === " ") choose(event.target);
+    else if (event.key !== "Escape" || !tip.hide()) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+// What the title of a token says under the pointer, this says on focus and on touch.
+function makeTip(root) {
+  const box = make("div", "tip");
+  let owner = null;
+  box.hidden = true;
+  const move = () => {
+    if (!owner) return;
+    const [place, frame] = [owner.getBoundingClientRect(), root.getBoundingClientRect()];
+    const most = frame.width - box.offsetWidth;
+    box.style.left = `${Math.max(0, Math.min(place.left - frame.left, most))}px`;
+    box.style.top = `${place.bottom - frame.top + 6}px`;
+  };
+  const show = (option) => {
+    owner = option;
+    box.replaceChildren(...known.get(option).map((line) => make("div", "", line)));
+    box.hidden = false;
+    move();
+  };
+  const hide = () => {
+    const shown = owner !== null;
+    owner = null;
+    box.hidden = true;
+    return shown;
+  };
+  return { box, hide, move, show };
+}
+
+// Copying takes the true text and nothing of what is drawn around it.
+function copyTrueText(strip) {
+  strip.addEventListener("copy", (event) => {
+    const selection = document.getSelection();
+    if (selection.isCollapsed) return;
+    const range = selection.getRangeAt(0);
+    if (!strip.contains(range.commonAncestorContainer)) return;
+    const part = range.cloneContents();
+    for (const drawn of part.querySelectorAll(".next")) drawn.remove();
+    event.clipboardData.setData("text/plain", part.textContent);
+    event.preventDefault();
+  });
+}
+
+lens.viewers.token_strip = ({ element, props, watch, trigger }) => {
+  let before = { tokens: null, selected: null, scrolled: 0 };
+  mount(element, props, watch, (root, value) => {
+    const tip = makeTip(root);
+    const strip = make("div", "strip", chipsOf(value), predictionOf(value.prediction));
+    const facts = make("span", "facts", (value.facts ?? []).map(phrase).join(" · "));
+    const side = make("div", "side", countOf(value), ...badgeOf(value.badge), facts);
+    refill(root, strip, side, tip.box);
+    const tokens = JSON.stringify(value.tokens);
+    strip.scrollLeft = tokens === before.tokens ? before.scrolled : strip.scrollWidth;
+    const chosen = strip.querySelector('[aria-selected="true"]');
+    if (chosen && value.selected !== before.selected) reveal(strip, chosen);
+    before = { tokens, selected: value.selected, scrolled: strip.scrollLeft };
+    let atEnd = fade(strip);
+    strip.addEventListener("scroll", () => {
+      before.scrolled = strip.scrollLeft;
+      atEnd = fade(strip);
+      tip.move();
+    });
+    // Fonts arrive after the first drawing and make the chips wider.
+    new ResizeObserver(() => {
+      if (atEnd) strip.scrollLeft = strip.scrollWidth;
+      fade(strip);
+    }).observe(strip.firstChild);
+    operate(strip, tip, (position) => trigger("select", { position }));
+    copyTrueText(strip);
+  });
+};

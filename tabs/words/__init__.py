@@ -22,6 +22,7 @@ def words() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         for key, texts in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            assert set(texts) == set(LANGUAGES), f"{path.name}: {key} needs {', '.join(LANGUAGES)}"
             for language in LANGUAGES:
                 found[language][key] = texts[language]
     return found
@@ -42,3 +43,10 @@ def phrase(key: str, **values: Any) -> dict[str, Any]:
 def translations() -> gr.I18n:
     """What Gradio needs to translate labels; browsers say zh-CN where we say zh."""
     return gr.I18n(**words(), **{"zh-CN": words()["zh"]})
+
+
+def panel_head(title: str, how: str) -> gr.HTML:
+    """The title of a panel, and the sentence that says how to read it."""
+    from tabs.viewers import viewer
+
+    return viewer("heading", {"title": phrase(title), "how": phrase(how)})

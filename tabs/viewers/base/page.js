@@ -1,4 +1,115 @@
-// The page around the viewers: keys, language, staleness, links.
+// The page around the viewers: who has run what, links, messages between components, keys.
+const BAR = ["model", "prompt", "template", "edit"];
+const shell = { tab: null, bar: null, ran: {}, runs: {}, wanted: null };
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+// A message from one component to the viewer whose elem_id it names; nothing goes to the server.
+function tell(id, topic, data) {
+  document.dispatchEvent(new CustomEvent(`lens:${topic}`, { detail: { id, data } }));
+}
+
+function listen(element, topic, act) {
+  document.addEventListener(`lens:${topic}`, ({ detail }) => {
+    if (element.closest(`#${CSS.escape(detail.id)}`)) act(detail.data);
+  });
+}
+
+// Results that belong to another prompt, model or edit than the bar shows are veiled.
+function refresh() {
+  const ran = shell.ran[shell.tab];
+  const changed = ran && shell.bar ? BAR.filter((_, i) => !same(ran[i], shell.bar[i])) : [];
+  document.body.dataset.lensStale = changed.join(" ");
+  document.dispatchEvent(new CustomEvent("lens:stale", { detail: changed }));
+}
+
+// Run the analysis of the tab that is open.
+function run() {
+  const start = shell.runs[shell.tab];
+  if (start) start();
+  else shell.wanted = shell.tab;
+}
+
+// What the bar says now: [model, prompt, template, edit].
+function setBar(values) {
+  shell.bar = values;
+  refresh();
+}
+
+// A tab was opened: what another one ran, this one has too.
+function openTab(name) {
+  shell.tab = name;
+  refresh();
+  const others = Object.values(shell.ran).some((ran) => same(ran, shell.bar));
+  if (others && !same(shell.ran[name], shell.bar)) run();
+}
+
+// The page is there, with what its address asked for: run it, or what the first tab lacks.
+function arrive(values) {
+  setBar(values);
+  const asked = [...new URLSearchParams(location.search).keys()];
+  const own = asked.some((name) => !["lang", "__theme", "tab"].includes(name));
+  if (own || !same(shell.ran[shell.tab], shell.bar)) run();
+}
+
+// A tab's own run trigger, known once the tab is mounted.
+function register(name, start, ran) {
+  shell.runs[name] = start;
+  if (ran) shell.ran[name] = ran;
+  shell.tab ??= name;
+  refresh();
+  if (shell.wanted !== name) return;
+  shell.wanted = null;
+  start();
+}
+
+function setRan(name, values) {
+  shell.ran[name] = values;
+  refresh();
+}
+
+// The address that brings back what the page shows; the default of every value is left out.
+function link(names, values, extra = {}) {
+  const query = new URLSearchParams();
+  names.forEach((name, i) => {
+    const value = values[i];
+    if (value !== null && value !== undefined && value !== "") query.set(name, String(value));
+  });
+  if (shell.tab) query.set("tab", shell.tab);
+  const kept = new URLSearchParams(location.search);
+  for (const name of ["lang", "__theme"]) if (kept.has(name)) query.set(name, kept.get(name));
+  for (const [name, value] of Object.entries(extra)) query.set(name, value);
+  const base = lens.options.home ?? `${location.origin}${location.pathname}`;
+  return `${base}?${query}`;
+}
+
+function go(names, values, language) {
+  const query = link(names, values, { lang: language }).split("?")[1];
+  location.search = `?${query}`; // within a frame as well
+}
+
+// On a phone the inspector rises from the foot of the page when something is selected.
+function openSheet() {
+  if (window.innerWidth > 640) return;
+  const inspector = [...document.querySelectorAll(".lens-inspector")].find((one) => one.clientWidth);
+  if (!inspector) return;
+  if (!inspector.querySelector(".lens-sheet-close")) {
+    const close = lens.make("button", "lens-sheet-close", "×");
+    close.type = "button";
+    close.setAttribute("aria-label", lens.t("page.close"));
+    close.addEventListener("click", closeSheet);
+    inspector.prepend(close);
+  }
+  document.body.dataset.lensSheet = "open";
+}
+
+function closeSheet() {
+  delete document.body.dataset.lensSheet;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closeSheet();
+});
+
 // Ctrl/Cmd+Enter anywhere runs; blur first, so that the prompt's value is committed.
 document.addEventListener(
   "keydown",
@@ -13,3 +124,5 @@ document.addEventListener(
   },
   true,
 );
+
+Object.assign(lens, { arrive, go, link, listen, openSheet, openTab, register, run, setBar, setRan, shell, tell });

@@ -1,0 +1,166 @@
+"""The controls of the logit lens, and the part of a request that they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from tabs.shell import Shell
+from tabs.words import text
+
+READ_AT = ("resid_post", "resid_mid", "attn_out", "mlp_out")
+COLOURS = ("probability", "target", "rank", "entropy", "kl_final")
+STRIDES = ("1", "2", "4", "8")
+CRITERIA = ("kl_drop", "prob", "js", "top1_change", "target_enters_topk")
+MAX_NEW_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What can be chosen, in the order in which handlers take the values."""
+
+    view: gr.Radio
+    colour: gr.Radio
+    read_at: gr.Radio
+    side: gr.Radio
+    k: gr.Slider
+    stride: gr.Dropdown
+    target: gr.Textbox
+    generate: gr.Slider
+    temperature: gr.Slider
+    top_p: gr.Slider
+    seed: gr.Number
+    important: gr.Dropdown
+    threshold: gr.Textbox
+    only_important: gr.Checkbox
+    scale: gr.Dropdown
+    norm: gr.Checkbox
+
+    def all(self) -> list[Component]:
+        """Every control."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The values of the controls, as they come from the browser."""
+
+    view: str
+    colour: str
+    read_at: str
+    side: str
+    k: int
+    stride: str
+    target: str
+    generate: int
+    temperature: float
+    top_p: float
+    seed: int
+    important: str
+    threshold: str
+    only_important: bool
+    scale: str
+    norm: bool
+
+    def sampling(self) -> dict[str, Any]:
+        """What decides which tokens there are."""
+        return {
+            "generate": self.generate,
+            "temperature": float(self.temperature),
+            "top_p": float(self.top_p),
+            "seed": self.seed,
+        }
+
+    def grid(self) -> dict[str, Any]:
+        """What all positions are read with."""
+        component = self.read_at
+        return {
+            **self.sampling(),
+            "k": self.k,
+            "components": ["embed", component] if component == "resid_post" else [component],
+            "stride": int(self.stride),
+            "targets": [self.target] if self.target else [],
+            "scale": self.scale,
+            "norm": "final" if self.norm else "none",
+            "track_position": None,
+        }
+
+    def position(self) -> dict[str, Any]:
+        """What one position is read with."""
+        threshold = self.threshold.strip()
+        return {
+            **self.sampling(),
+            "k": max(self.k, 6),
+            "components": ["embed", "resid_post", "resid_mid", "attn_out", "mlp_out"],
+            "available": True,
+            "scale": self.scale,
+            "norm": "final" if self.norm else "none",
+            "important": self.important,
+            "threshold": _number(threshold) if threshold else None,
+        }
+
+
+def toolbar(shell: Shell) -> dict[str, Component]:
+    """The choices above the heat map."""
+    with gr.Row(elem_classes="lens-toolbar"):
+        return {
+            "view": shell.option("view", _segments("view", ("grid", "ranks"))),
+            "colour": shell.option("colour", _segments("colour", COLOURS)),
+            "read_at": shell.option("read_at", _segments("read_at", READ_AT)),
+            "side": _segments("side", ("after", "before"), visible=False),
+        }
+
+
+def more(shell: Shell) -> dict[str, Component]:
+    """The choices that are folded away."""
+    limit = MAX_NEW_TOKENS
+    with gr.Accordion(text("lens.more"), open=False, elem_classes="lens-more"):
+        with gr.Row():
+            found: dict[str, Component] = {
+                "target": _text("target"),
+                "k": gr.Slider(1, 20, 5, step=1, label=text("lens.k")),
+                "stride": _picker("stride", STRIDES, labels=False),
+            }
+        with gr.Row():
+            found["generate"] = gr.Slider(0, limit, 0, step=1, label=text("lens.generate"))
+            found["temperature"] = gr.Slider(0, 2, 0, step=0.1, label=text("lens.temperature"))
+            found["top_p"] = gr.Slider(0.05, 1, 1, step=0.05, label=text("lens.top_p"))
+            found["seed"] = gr.Number(0, label=text("lens.seed"), precision=0, minimum=0)
+        with gr.Row():
+            found["important"] = _picker("important", CRITERIA)
+            found["threshold"] = _text("threshold")
+            found["only_important"] = gr.Checkbox(False, label=text("lens.only_important"))
+        with gr.Row():
+            found["scale"] = _picker("scale", ("final", "local", "own"))
+            found["norm"] = gr.Checkbox(True, label=text("lens.norm"))
+    for name, component in found.items():
+        shell.option(name, component)
+    return found
+
+
+def _segments(name: str, values: tuple[str, ...], **options: Any) -> gr.Radio:
+    """A row of choices that share a border."""
+    choices = [(text(f"lens.{name}_{value}"), value) for value in values]
+    label = text(f"lens.{name}")
+    return gr.Radio(choices, value=values[0], label=label, elem_classes="lens-segments", **options)
+
+
+def _picker(name: str, values: tuple[str, ...], *, labels: bool = True) -> gr.Dropdown:
+    choices = [(text(f"lens.{name}_{value}") if labels else value, value) for value in values]
+    return gr.Dropdown(choices, value=values[0], label=text(f"lens.{name}"))
+
+
+def _text(name: str) -> gr.Textbox:
+    label, hint = text(f"lens.{name}"), text(f"lens.{name}_hint")
+    return gr.Textbox("", label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
+
+
+def _number(typed: str) -> Any:
+    """A typed number; what is none stays text, and the request says so."""
+    try:
+        return float(typed)
+    except ValueError:
+        return typed

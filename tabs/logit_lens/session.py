@@ -1,0 +1,120 @@
+"""What a visitor's logit lens remembers between clicks: small, and never a result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tabs.logit_lens.views import grid_rows
+
+MAX_LINES = 8
+"""How many lines can be followed at once; the oldest goes when another comes."""
+
+Line = tuple[int, ...]
+"""One token, or a group of tokens whose probabilities are summed."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run: what was asked, which cells it drew, and what is selected in it."""
+
+    shared: dict[str, Any]
+    """The shared arguments of the request, the edit among them."""
+    n_tokens: int
+    n_prompt: int
+    vocab_size: int
+    columns: tuple[int, ...]
+    """The positions that the heat map draws."""
+    cells: tuple[tuple[int, ...], ...]
+    """The token in every cell, [row][column]."""
+    position: int
+    """The position that is looked at closely."""
+    pinned: tuple[Line, ...] = ()
+    """What was chosen to be followed; when empty, the strongest candidates are."""
+    target: int | None = None
+    """The token whose logit is taken apart; the model's own prediction when none was chosen."""
+    lines: tuple[Line, ...] = ()
+    """What is drawn: the pinned lines, or the strongest candidates."""
+    ranks: tuple[tuple[int, ...], ...] = ()
+    predicted: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, shared: dict[str, Any], result: dict[str, Any]) -> Session:
+        """The session right after a run: its last prediction is selected."""
+        read = [name for name in result["components"] if name != "embed"]
+        rows = grid_rows(result, read[0]) if read else []
+        n_tokens, n_prompt = len(result["input"]["tokens"]), result["input"]["n_prompt"]
+        return cls(
+            shared=shared,
+            n_tokens=n_tokens,
+            n_prompt=n_prompt,
+            vocab_size=result["model"]["vocab_size"],
+            columns=tuple(result["positions"]),
+            cells=tuple(
+                tuple(top[0] for top in result["cells"][name]["top_ids"][index])
+                for name, index in rows
+            ),
+            position=n_tokens - 1 if n_tokens == n_prompt else n_tokens - 2,
+        )
+
+    def at(self, position: int) -> Session:
+        """Look at another position; what was followed there is not followed here."""
+        if position == self.position:
+            return self
+        return replace(self, position=position, pinned=(), target=None)
+
+    def pin(self, token: int) -> Session:
+        """Follow a token, and take its logit apart."""
+        token = int(token)
+        pinned = self.pinned
+        if not any(token in line for line in pinned):
+            pinned = (*pinned, (token,))[-MAX_LINES:]
+        return replace(self, pinned=pinned, target=token)
+
+    def without(self, index: int) -> Session:
+        """Follow one line less; the first removal keeps the others that were drawn."""
+        kept = tuple(line for i, line in enumerate(self.lines) if i != index)
+        return self._following(kept)
+
+    def joined(self, index: int) -> Session:
+        """The line and the one before it as one sum."""
+        if index == 0:
+            return self
+        lines = list(self.lines)
+        lines[index - 1 : index + 1] = [(*lines[index - 1], *lines[index])]
+        return self._following(tuple(lines))
+
+    def apart(self, index: int) -> Session:
+        """Every token of the line as a line of its own."""
+        lines = list(self.lines)
+        lines[index : index + 1] = [(token,) for token in lines[index]]
+        return self._following(tuple(lines[:MAX_LINES]))
+
+    def following(self, tokens: list[int]) -> Session:
+        """Follow exactly these tokens."""
+        return replace(self, pinned=tuple((token,) for token in tokens))
+
+    def without_edit(self) -> Session:
+        """The same on the model as it was."""
+        return replace(self, shared={**self.shared, "edit": None})
+
+    def showing(
+        self, lines: list[list[int]], detail: dict[str, Any], ranks: list[list[int]]
+    ) -> Session:
+        """What clicks will refer to: the lines, the predictions and the ranks that are drawn."""
+        return replace(
+            self,
+            lines=tuple(tuple(line) for line in lines),
+            predicted=tuple(detail["cells"]["resid_post"]["top_ids"][-1][0]),
+            ranks=tuple(tuple(row) for row in ranks),
+        )
+
+    def serial(self) -> int:
+        """A number that no file before had."""
+        return time.monotonic_ns()
+
+    def _following(self, lines: tuple[Line, ...]) -> Session:
+        tokens = [token for line in lines for token in line]
+        target = self.target if self.target in tokens else None
+        return replace(self, pinned=lines, target=target)

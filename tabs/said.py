@@ -1,0 +1,125 @@
+"""What the status line and the token strip say, as the values of their viewers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from tabs.background import Progress
+from tabs.viewers import drawn
+from tabs.words import phrase
+
+if TYPE_CHECKING:
+    from tabs.runtime import UserError
+
+INEXACT = 2e-2
+"""Relative error of a decomposition above which it is switched off at any precision."""
+
+WAITING = f"() => {json.dumps(drawn({'state': 'busy', 'text': phrase('status.waiting')}))}"
+"""Said by the browser itself the moment a run is asked for; the server's words follow."""
+
+
+def loading(progress: Progress) -> dict[str, Any]:
+    """While the model stack comes up behind the page."""
+    return {"state": "loading", "text": phrase(progress.key, **progress.values)}
+
+
+def busy(progress: Progress) -> dict[str, Any]:
+    """While something is under way."""
+    text = phrase(progress.key, **progress.values)
+    return {"state": "busy", "text": text, "done": progress.done, "total": progress.total}
+
+
+def ready() -> dict[str, Any]:
+    """When nothing is under way."""
+    return {"state": "ready", "text": phrase("status.ready")}
+
+
+def done(result: dict[str, Any], tab: str, bar: tuple[str, ...]) -> dict[str, Any]:
+    """After a run: what it read, and what the bar said then."""
+    n_tokens = len(result["input"]["tokens"])
+    text = phrase("status.read", model=result["model"]["id"], n=n_tokens)
+    return {"state": "done", "text": text, "ran": {"tab": tab, "bar": bar}}
+
+
+def failure(error: UserError) -> dict[str, Any]:
+    """After an error: what was wrong, and what puts it right."""
+    actions = []
+    if error.remedy and error.remedy.get("action") == "shorten":
+        text = phrase("status.shorten", limit=error.remedy["limit"])
+        actions.append({"name": "shorten", "text": text})
+    if error.kind == "Prompt":
+        actions.append({"name": "prompt", "text": phrase("status.edit_prompt")})
+    state = "off" if error.kind == "NotExact" else "error"
+    title = phrase(f"error.{error.kind}")
+    return {"state": state, "title": title, "text": str(error.message), "actions": actions}
+
+
+def crashed() -> str:
+    """After an error that is ours, not the user's."""
+    title, text = phrase("status.crashed_title"), phrase("status.crashed")
+    return drawn({"state": "error", "title": title, "text": text})
+
+
+def stopped() -> str:
+    """After Stop."""
+    return drawn({"state": "ready", "text": phrase("status.stopped")})
+
+
+def strip(result: dict[str, Any], limit: int) -> dict[str, Any]:
+    """What the token strip shows of a result: tokens, next token, badge and conditions."""
+    model, timing = result["model"], result["timing"]
+    facts = [model["dtype"], model.get("device")]
+    if timing:
+        facts.append(f"{sum(timing.values()):.2f} s")
+    return {
+        "tokens": result["input"]["tokens"],
+        "n_prompt": result["input"].get("n_prompt"),
+        "limit": limit,
+        "prediction": prediction(result),
+        "badge": badge(result),
+        "facts": [fact for fact in facts if fact],
+    }
+
+
+def prediction(result: dict[str, Any]) -> dict[str, Any] | None:
+    """The model's most likely token after the last position that was read."""
+    final = result.get("final")
+    if not final or not final["ids"]:
+        return None
+    token = final["ids"][-1]
+    return {"entry": result["vocab"][str(token)], "p": final["p"][-1]}
+
+
+def badge(result: dict[str, Any]) -> dict[str, Any]:
+    """Whether the model can be taken apart exactly, with the measured errors and its facts."""
+    check, model = result["self_check"], result["model"]
+    facts = ("class", "n_layers", "n_heads", "n_kv_heads", "d_model", "vocab_size")
+    detail = [phrase("badge.facts", **{name: model.get(name) for name in facts})]
+    for name in ("readout", "completeness", "capture"):
+        key = "capture_vs_default_rel_err" if name == "capture" else f"{name}_rel_err"
+        if check.get(key) is not None:
+            detail.append(phrase(f"badge.{name}", error=scientific(check[key])))
+    detail += result["warnings"]
+    error = check["completeness_rel_err"]
+    if error is None:
+        return {"state": "poor", "text": phrase("badge.none"), "detail": detail}
+    fine = error <= INEXACT
+    text = phrase("badge.exact" if fine else "badge.off", error=scientific(error))
+    return {"state": "good" if fine else "poor", "text": text, "detail": detail}
+
+
+def scientific(error: float) -> str:
+    """A small number with one digit: 3e-7."""
+    return "0" if error == 0 else f"{error:.0e}".replace("e-0", "e-").replace("e+00", "")
+
+
+def index_of(event: gr.EventData, name: str, size: int) -> int:
+    """A number that an event carries; what the browser sends is not trusted."""
+    sent = event._data
+    index = sent.get(name) if isinstance(sent, dict) else None
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < size:
+        raise gr.Error(f"There is no {name} {index!r} here.", print_exception=False)
+    return index

@@ -1,0 +1,198 @@
+// A heat map to take away: the menu, a picture, and a page that opens without network.
+const { download, language, make, phrase, t } = lens;
+const { ends, fitted, gridOf, layoutOf, lookOf, painter, sharp, write } = lens.heat;
+
+const SCALE = 3;
+const LONGEST = 16000; // pixels; browsers draw nothing on longer canvases
+const LARGEST = 120e6;
+const MARGIN = 24;
+
+// What `read` finds while the page has the light or the dark theme; put back before it is painted.
+function inTheme(isDark, read) {
+  const { classList } = document.body;
+  const was = classList.contains("dark");
+  classList.toggle("dark", isDark);
+  try {
+    return read();
+  } finally {
+    classList.toggle("dark", was);
+  }
+}
+
+// Words broken into lines that fit.
+function lines(context, text, room) {
+  const found = [""];
+  for (const word of text.split(/(?<=\s)|(?<=[、。，；：])/u)) {
+    if (context.measureText(found.at(-1) + word).width > room && found.at(-1)) found.push("");
+    found[found.length - 1] += word;
+  }
+  return found;
+}
+
+function legendLine(context, grid, look, x, y) {
+  const plain = (text, font, colour) => {
+    context.font = font;
+    context.fillStyle = colour;
+    context.fillText(text, x, y);
+    x += context.measureText(text).width + 8;
+  };
+  const [low, high] = ends(grid.quantity);
+  plain(phrase(grid.quantity.title), look.fonts.strong, look.text);
+  plain(low, look.fonts.label, look.subdued);
+  const step = 104 / grid.colours.length;
+  grid.colours.forEach(({ fill }, i) => {
+    context.fillStyle = fill;
+    context.fillRect(x + i * step, y - 5, step + 0.5, 8);
+  });
+  x += 112;
+  plain(high, look.fonts.label, look.subdued);
+}
+
+// The whole grid with title, labels and legend, in the light theme.
+function picture(root, value, key) {
+  return inTheme(false, () => {
+    const [grid, look] = [gridOf(value, key), lookOf(root)];
+    const layout = layoutOf(grid, 1200, look.fonts, { phone: false });
+    const width = Math.max(480, layout.total) + 2 * MARGIN;
+    const canvas = document.createElement("canvas");
+    const notes = (context) => {
+      context.font = look.fonts.label;
+      return (value.notes ?? []).flatMap((note) => lines(context, phrase(note), width - 2 * MARGIN));
+    };
+    const texts = notes(canvas.getContext("2d"));
+    const body = layout.height + layout.head;
+    const height = 2 * MARGIN + 36 + body + 34 + 18 * texts.length;
+    const scale = Math.min(SCALE, LONGEST / width, LONGEST / height, Math.sqrt(LARGEST / (width * height)));
+    const context = sharp(canvas, width, height, scale);
+    context.fillStyle = look.panel;
+    context.fillRect(0, 0, width, height);
+    context.translate(MARGIN, MARGIN + 36);
+    painter(grid, layout, look)(context, { width: layout.total });
+    context.font = look.fonts.title;
+    context.fillStyle = look.text;
+    write(context, fitted(context, [{ text: phrase(value.title), faint: false }], width - 2 * MARGIN), 0, -26);
+    legendLine(context, grid, look, 0, body + 20);
+    context.font = look.fonts.label;
+    context.fillStyle = look.subdued;
+    texts.forEach((text, i) => context.fillText(text, 0, body + 46 + 18 * i));
+    return canvas;
+  });
+}
+
+function savePicture(root, value, key) {
+  const name = `${value.name}.png`;
+  picture(root, value, key).toBlob((blob) => download(name, blob, "image/png"), "image/png");
+}
+
+// The variables of Gradio's theme that our styles use, with their values in one theme.
+function variables(styles, isDark) {
+  const used = new Set([...styles.matchAll(/var\((--[\w-]+)/g)].map(([, name]) => name));
+  const own = new Set([...styles.matchAll(/(--lens-[\w-]+)\s*:/g)].map(([, name]) => name));
+  return inTheme(isDark, () => {
+    const style = getComputedStyle(document.body);
+    const given = [...used].filter((name) => !own.has(name) && style.getPropertyValue(name).trim());
+    return given.map((name) => `${name}: ${style.getPropertyValue(name).trim()};`).join(" ");
+  });
+}
+
+const json = (value) => JSON.stringify(value).replace(/</g, "\\u003c");
+
+// Runs before our scripts: they are to speak the language of the page that was saved.
+const before = () => `Object.defineProperty(window, "lens", { configurable: true, set(page) {
+  page.options.language = ${json(language)};
+  Object.defineProperty(window, "lens", { value: page });
+} });`;
+
+const AFTER = `const wanted = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.body.classList.toggle("dark", wanted.matches);
+follow();
+wanted.addEventListener("change", follow);
+lens.viewers.heatmap({ element: document.getElementById("saved"), watch() {}, trigger() {},
+  props: { value: document.getElementById("value").textContent } });`;
+
+const ALONE = `body { margin: 0; background: var(--lens-panel); color: var(--body-text-color);
+  font-family: ui-sans-serif, system-ui, sans-serif; } h1 { font-size: 20px; margin: 0 0 16px; }`;
+
+// One file with our scripts, our styles and the value; it asks for nothing from anywhere.
+function savedPage(value, key) {
+  const page = document.implementation.createHTMLDocument(phrase(value.title));
+  const element = (tag, attributes, text) => {
+    const made = page.createElement(tag);
+    for (const [name, given] of Object.entries(attributes)) made.setAttribute(name, given);
+    if (text) made.textContent = text;
+    return made;
+  };
+  const styles = document.getElementById("lens-styles").textContent;
+  const theme = `:root { ${variables(styles, false)} }\n.dark { ${variables(styles, true)} }`;
+  const policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
+  page.documentElement.lang = document.documentElement.lang;
+  page.head.prepend(element("meta", { charset: "utf-8" }),
+    element("meta", { "http-equiv": "Content-Security-Policy", content: policy }),
+    element("meta", { name: "viewport", content: "width=device-width" }));
+  page.head.append(element("style", {}, theme), element("style", {}, styles), element("style", {}, ALONE),
+    element("script", {}, before()), element("script", {}, document.getElementById("lens-scripts").textContent));
+  const main = element("main", { class: "gradio-container" });
+  const place = element("div", { id: "saved" });
+  place.append(element("div", { class: "lens-viewer lens-heatmap" }));
+  main.append(element("h1", {}, phrase(value.title)), place);
+  page.body.append(main, element("script", { type: "application/json", id: "value" },
+    json({ ...value, quantity: key, readonly: true })), element("script", {}, AFTER));
+  return `<!doctype html>\n${page.documentElement.outerHTML}\n`;
+}
+
+const savePage = (value, key) => download(`${value.name}.html`, savedPage(value, key), "text/html");
+
+// A button with a menu above it. `choose` is called with "png", "html", "csv" or "json".
+function exportMenu(choose) {
+  const button = make("button", "export", t("heatmap.export"), make("span", "arrow", "▾"));
+  button.type = "button";
+  button.setAttribute("aria-haspopup", "menu");
+  const items = ["png", "html", "csv", "json"].map((format) => {
+    const item = make("button", "", t(`heatmap.export_${format}`));
+    item.type = "button";
+    item.tabIndex = -1;
+    item.setAttribute("role", "menuitem");
+    item.dataset.format = format;
+    return item;
+  });
+  const menu = make("div", "menu", ...items);
+  menu.setAttribute("role", "menu");
+  menu.setAttribute("aria-label", t("heatmap.export"));
+  const box = make("div", "export-box", button, menu);
+
+  function show(open) {
+    menu.hidden = !open;
+    button.setAttribute("aria-expanded", String(open));
+  }
+  const close = () => {
+    show(false);
+    button.focus();
+  };
+  const step = (by) => items[(items.indexOf(document.activeElement) + by + items.length) % items.length].focus();
+  const keys = { Escape: close, ArrowDown: () => step(1), ArrowUp: () => step(-1),
+    Home: () => items[0].focus(), End: () => items.at(-1).focus() };
+
+  show(false);
+  button.addEventListener("click", () => {
+    show(menu.hidden);
+    if (!menu.hidden) items[0].focus();
+  });
+  menu.addEventListener("click", ({ target }) => {
+    const { format } = target.closest("[data-format]")?.dataset ?? {};
+    if (!format) return;
+    close();
+    choose(format);
+  });
+  box.addEventListener("keydown", (event) => {
+    if (menu.hidden || !keys[event.key]) return;
+    event.preventDefault();
+    event.stopPropagation();
+    keys[event.key]();
+  });
+  box.addEventListener("focusout", ({ relatedTarget }) => {
+    if (!box.contains(relatedTarget)) show(false);
+  });
+  return box;
+}
+
+Object.assign(lens.heat, { exportMenu, savePage, savePicture });

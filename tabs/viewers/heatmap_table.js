@@ -1,0 +1,118 @@
+// The heat map as a table: cells can be read, copied and found by assistive technology.
+const { make, phrase, t } = lens;
+const { cellText, coloursOf, columnLabel, columnText, idAt, labelled, numberOf, summary, tokenOf } = lens.heat;
+
+let tables = 0;
+
+// The element of every token, made once and copied: half of the time of a large table otherwise.
+function tokens(grid) {
+  const made = new Map();
+  return (id) => {
+    if (!made.has(id)) made.set(id, make("span", "token", tokenOf(grid, id)));
+    return made.get(id).cloneNode(true);
+  };
+}
+
+function colourCell(grid, td, r, c) {
+  const colours = coloursOf(grid, r, c);
+  td.style.cssText = colours ? `background:${colours.fill};color:${colours.text}` : "";
+}
+
+function cellElement(grid, layout, token, r, c) {
+  const td = document.createElement("td");
+  if (!grid.present[r][c]) {
+    td.className = "absent";
+    return td;
+  }
+  const id = idAt(grid.value, r, c);
+  if (layout.showToken && id !== null) td.append(token(id));
+  if (layout.showNumber) td.append(make("span", "number", numberOf(grid, r, c)));
+  if (grid.value.changed?.[r]?.[c]) td.className = "changed";
+  colourCell(grid, td, r, c);
+  return td;
+}
+
+function bodyRow(grid, layout, token, r) {
+  const { label, title } = grid.value.rows[r];
+  const head = make("th", "", labelled(r, grid.rows, layout.rowStep) ? phrase(label) : "");
+  head.scope = "row";
+  if (title) head.title = phrase(title);
+  return make("tr", "", head, ...grid.value.columns.map((_, c) => cellElement(grid, layout, token, r, c)));
+}
+
+function footRow(grid, layout) {
+  const heads = grid.value.columns.map((column, c) => {
+    const shown = labelled(c, grid.columns, layout.columnStep);
+    const head = make("th", column.token ? "token-head" : "", shown ? make("span", "", columnLabel(column)) : null);
+    head.scope = "col";
+    if (layout.columnStep > 1 && shown) head.firstChild.style.maxWidth = `${layout.columnStep * layout.pitch}px`;
+    head.title = column.token ? t("heatmap.at", { token: column.token.text, position: column.position }) : columnText(column);
+    return head;
+  });
+  return make("tr", "", document.createElement("td"), ...heads);
+}
+
+function columnWidths(grid, layout) {
+  const widths = [layout.label, ...Array(grid.columns).fill(layout.cell)];
+  return make("colgroup", "", ...widths.map((width) => {
+    const col = document.createElement("col");
+    col.style.width = `${width}px`;
+    return col;
+  }));
+}
+
+// Draw the table; what is given back is what the viewer asks of any way of drawing.
+function tableFace(grid, layout) {
+  const token = tokens(grid);
+  const caption = make("caption", "spoken", summary(grid));
+  const body = make("tbody", "", ...grid.value.rows.map((_, r) => bodyRow(grid, layout, token, r)));
+  const table = make("table", grid.hasTokens ? "" : "plain", caption, columnWidths(grid, layout), body,
+    make("tfoot", "", footRow(grid, layout)));
+  const name = `lens-heatmap-${(tables += 1)}`;
+  table.style.width = `${layout.total}px`;
+  table.style.borderSpacing = `${layout.gap}px ${layout.rowGap}px`;
+  table.style.setProperty("--row", `${layout.row}px`);
+  table.classList.toggle("stepped", layout.columnStep > 1);
+  if (grid.value.columns.at(-1)?.token && !grid.value.later) table.classList.add("ends");
+  table.setAttribute("role", "grid");
+  const scroller = make("div", "scroller", table);
+  const tdAt = ([r, c]) => body.rows[r].cells[c + 1];
+
+  function mark(kind, cell) {
+    body.querySelector(`.${kind}`)?.classList.remove(kind);
+    if (cell) tdAt(cell).classList.add(kind);
+  }
+
+  return {
+    scroller,
+    focusable: table,
+    cellAt({ target }) {
+      const td = target.closest?.("td");
+      if (td?.parentNode.parentNode !== body) return null;
+      return [td.parentNode.sectionRowIndex, td.cellIndex - 1];
+    },
+    boxOf: (cell) => tdAt(cell).getBoundingClientRect(),
+    select: (cell) => mark("selected", cell),
+    activate(cell) {
+      mark("active", cell);
+      if (!cell) return;
+      const td = tdAt(cell);
+      td.id ||= `${name}-${cell.join("-")}`;
+      td.setAttribute("aria-label", cellText(grid, cell));
+      table.setAttribute("aria-activedescendant", td.id);
+    },
+    recolour(changed) {
+      grid = changed;
+      caption.textContent = summary(grid);
+      grid.present.forEach((row, r) => row.forEach((present, c) => {
+        if (!present) return;
+        const td = tdAt([r, c]);
+        colourCell(grid, td, r, c);
+        td.removeAttribute("aria-label");
+        if (layout.showNumber) td.lastChild.firstChild.data = numberOf(grid, r, c);
+      }));
+    },
+  };
+}
+
+Object.assign(lens.heat, { tableFace });

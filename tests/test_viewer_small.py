@@ -1,0 +1,820 @@
+"""The small viewers in a real browser: bars, followed tokens, the token strip, saved files."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import chromium
+import gradio as gr
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from lens_core.settings import Settings
+from tabs.page import app_options
+from tabs.theme import theme
+from tabs.viewers import EVENTS, drawn, viewer
+from tabs.words import LANGUAGES, words
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+VIEWERS = ("token_strip", "share", "signed", "followed", "saved")
+HOSTILE = [
+    "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
+    "<script>document.body.dataset.pwned='script'</script>",
+    "${HOME} `ls` ${document.body.setAttribute('data-pwned', 'template')}",
+    "{{value}} {token} {count} @children",
+    "שלום \u202eevil\u202c",
+    "a\u200bb\u2060c\ufeffd\u00ad",
+    "\u0000\u0007bell",
+    "  two\n\tlines \r\n",
+]
+
+
+def entry(text: str, *, special: bool = False) -> dict[str, Any]:
+    """A vocabulary entry."""
+    return {"text": text, "bytes": None if special else base64.b64encode(text.encode()).decode()}
+
+
+def records(*clusters: str | tuple[str, ...], special: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+    """Token records; a tuple is one character and the bytes of each of its tokens."""
+    found: list[dict[str, Any]] = []
+    for number, cluster in enumerate(clusters):
+        whole, *parts = (cluster,) if isinstance(cluster, str) else cluster
+        for k, code in enumerate(parts or [whole.encode().hex(" ").upper()]):
+            control = number in special
+            found.append(
+                {
+                    "i": len(found),
+                    "id": 100 + len(found),
+                    "piece": whole,
+                    "bytes_hex": None if control else code,
+                    "text": whole if k == max(0, len(parts) - 1) else "",
+                    "cluster": number,
+                    "cluster_text": whole,
+                    "kind": "special" if control else "partial" if parts else "normal",
+                }
+            )
+    return found
+
+
+def strip(**changes: Any) -> dict[str, Any]:
+    tokens = records("<|start|>", "The", " capital", " of", " France", " is", special=(0,))
+    detail = ["States read back as the model's own logits: within 0.0", "6 layers · width 128"]
+    return {
+        "tokens": tokens,
+        "limit": 512,
+        "prediction": {"entry": entry(" Paris"), "p": 0.9955},
+        "badge": {"state": "good", "text": "Exact decomposition · 3e-7", "detail": detail},
+        "facts": ["float32", "CPU", "0.08 s"],
+        "n_prompt": 6,
+        "selected": None,
+        **changes,
+    }
+
+
+def share(**changes: Any) -> dict[str, Any]:
+    tokens = {" Paris": 0.9955, " Tehran": 0.0013, " Vientiane": 0.0007, " Moscow": 0.0006}
+    return {
+        "title": "Prediction after the prompt",
+        "how": None,
+        "kind": "share",
+        "rows": [{"entry": entry(text), "value": p} for text, p in tokens.items()],
+        "high": None,
+        "format": "percent",
+        "sums": [],
+        "badge": None,
+        "empty": None,
+        **changes,
+    }
+
+
+PARTS = (-0.06, 0.06, 0.29, 0.77, -0.20, 2.77, -0.18, 1.54, 0.96, 1.03, 1.83, 2.51, 3.65)
+
+
+def signed(**changes: Any) -> dict[str, Any]:
+    names = ["Embedding", *(f"{part} L{n}" for n in range(6) for part in ("Attention", "MLP"))]
+    rows = [{"label": name, "value": value} for name, value in zip(names, PARTS, strict=True)]
+    return {
+        "title": {"key": "Who pushed {token} up", "entry": entry(" Paris")},
+        "how": "each bar is what one part added to the logit of the target.",
+        "kind": "signed",
+        "rows": rows,
+        "high": None,
+        "format": "signed",
+        "sums": [
+            {"label": "Sum of the parts", "value": 14.98},
+            {"label": "Logit of the model", "value": 14.98},
+        ],
+        "badge": {"state": "good", "text": "Adds up"},
+        "empty": None,
+        **changes,
+    }
+
+
+def followed(*groups: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+    groups = groups or ((" Paris",), (" Vientiane", " Hanoi"), (" called",))
+    lines = [
+        {
+            "entries": [entry(text) for text in group],
+            "ids": list(range(len(group))),
+            "series": n + 1,
+        }
+        for n, group in enumerate(groups)
+    ]
+    return {
+        "title": "Rise and fall of each candidate",
+        "how": "look for the crossing, where the answer overtakes its rivals.",
+        "lines": lines,
+        "suggested": [
+            {"id": 7, "entry": entry(" Baghdad")},
+            {"id": 8, "entry": entry("<|end|>", special=True)},
+        ],
+        "error": None,
+        **changes,
+    }
+
+
+def first_values() -> dict[str, dict[str, Any]]:
+    saved = {"name": "old.json", "type": "application/json", "text": "{}", "serial": 1}
+    return {
+        "token_strip": strip(),
+        "share": share(),
+        "signed": signed(),
+        "followed": followed(),
+        "saved": saved,
+    }
+
+
+@dataclass
+class Stage:
+    """A page with the small viewers; `values` is what the next press of Send shows."""
+
+    url: str = ""
+    values: dict[str, dict[str, Any]] = field(default_factory=first_values)
+    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def page(self) -> gr.Blocks:
+        """The viewers, each in a panel, every event of theirs kept."""
+        with gr.Blocks() as page:
+            made = {}
+            for name in VIEWERS:
+                kind = {"share": "bars", "signed": "bars"}.get(name, name)
+                panel = {"elem_classes": "lens-panel", "elem_id": name}
+                options = {"max_width": 380} if kind == "bars" else {}
+                with gr.Column(**panel, **{"min_width": options.get("max_width", 100)}):
+                    made[name] = viewer(kind, self.values[name])
+                for event in EVENTS[kind]:
+                    getattr(made[name], event)(self.taker(name, event), None, made[name])
+            send = gr.Button("Send")
+            send.click(lambda: [drawn(self.values[name]) for name in VIEWERS], None, [*made.values()])
+        return page
+
+    def taker(self, name: str, event: str) -> Callable[[gr.EventData], Any]:
+        """What keeps an event, and answers with another value where a test has prepared one."""
+
+        def take(data: gr.EventData) -> Any:
+            self.events.append((name, event, dict(data._data)))
+            answer = self.answers.get((name, event))
+            return gr.skip() if answer is None else drawn(answer)
+
+        return take
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Stage]:
+    stage = Stage()
+    page = stage.page()
+    _, stage.url, _ = page.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        theme=theme(),
+        app_kwargs=app_options(Settings()),
+    )
+    yield stage
+    page.close()
+
+
+@pytest.fixture
+def stage(running: Stage) -> Stage:
+    running.values = first_values()
+    running.events.clear()
+    running.answers.clear()
+    return running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium.find()
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
+        pytest.skip(chromium.MISSING)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+        yield running
+        running.close()
+
+
+class Visit:
+    """One page of the stage, with the errors it raised."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        stage: Stage,
+        *,
+        width: int = 1400,
+        theme: str = "light",
+        language: str = "en",
+        touch: bool = False,
+    ) -> None:
+        self.stage = stage
+        size: Any = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, has_touch=touch)
+        self.page: Page = self.context.new_page()
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(f"{stage.url}?__theme={theme}&lang={language}")
+        for name in VIEWERS[:-1]:
+            self.page.locator(f"#{name} .lens-viewer[data-ready]").wait_for(timeout=30_000)
+
+    def show(self, **values: dict[str, Any]) -> None:
+        """Let Python send these values."""
+        self.stage.values |= values
+        self.act(lambda: self.page.get_by_role("button", name="Send").click(), *values)
+
+    def act(self, do: Callable[[], Any], *redrawn: str) -> None:
+        """Do something, and wait until these viewers have drawn again."""
+        shown = {name: self.drawings(name) for name in redrawn if name != "saved"}
+        do()
+        for name, count in shown.items():
+            self.page.wait_for_function(
+                "([name, count]) => +document.querySelector(`#${name} .lens-viewer`)"
+                ".dataset.ready > count",
+                arg=[name, count],
+                timeout=10_000,
+            )
+
+    def drawings(self, name: str) -> int:
+        return int(self.page.locator(f"#{name} .lens-viewer").get_attribute("data-ready") or 0)
+
+    def event(self, name: str, event: str) -> dict[str, Any]:
+        """The data of the first event of that kind that reaches Python."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for found in self.stage.events:
+                if found[:2] == (name, event):
+                    return found[2]
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{name}.{event} did not arrive: {self.stage.events}")
+
+    def focused(self) -> str | None:
+        """The name that the viewers give to what has the focus."""
+        return self.page.evaluate("document.activeElement.dataset.focus ?? null")
+
+    def close(self) -> None:
+        assert self.errors == []
+        self.context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
+    visit = Visit(browser, stage)
+    yield visit
+    visit.close()
+
+
+def test_every_word_of_the_viewers_is_there_in_all_languages() -> None:
+    keys = [key for key in words()["en"] if key.split(".")[0] in ("bars", "followed", "token_strip")]
+    assert len(keys) > 20
+    for key in keys:
+        texts = [words()[language][key] for language in LANGUAGES]
+        assert all(texts)
+        assert len({tuple(sorted(_names(text))) for text in texts}) == 1, f"{key}: other values"
+
+
+def _names(text: str) -> list[str]:
+    return [part.split("}")[0] for part in text.split("{")[1:]]
+
+
+# ---- bars
+
+
+def test_a_prediction_is_drawn_as_chips_rails_and_per_cent(visit: Visit) -> None:
+    rows = visit.page.locator("#share .row")
+    assert rows.count() == 4
+    assert rows.first.locator(".value").inner_text() == "99.6%"
+    assert rows.first.locator(".chip").text_content() == " Paris"
+    share_of_rail = rows.first.evaluate(
+        "row => row.querySelector('.bar').clientWidth / row.querySelector('.plot').clientWidth"
+    )
+    assert share_of_rail == pytest.approx(0.9955, abs=0.01)
+
+
+def test_signed_values_stand_on_their_side_of_zero_and_say_their_sign(visit: Visit) -> None:
+    visit.page.locator("#signed").scroll_into_view_if_needed()
+    found = visit.page.evaluate(
+        """() => [...document.querySelectorAll('#signed .row')].map(row => {
+          const box = e => e.getBoundingClientRect();
+          const plot = box(row.querySelector('.plot'));
+          const zero = plot.left + plot.width * parseFloat(
+            row.querySelector('.plot').style.getPropertyValue('--zero')) / 100;
+          const [bar, text] = [box(row.querySelector('.bar')), box(row.querySelector('.value'))];
+          return [row.querySelector('.value').textContent, bar.left - zero, bar.right - zero,
+                  text.left - bar.right, bar.left - text.right, box(row.querySelector('.label')).right];
+        })"""
+    )
+    assert len(found) == 13
+    for (text, left, right, after, before, _), value in zip(found, PARTS, strict=True):
+        assert text == f"{'+' if value > 0 else '−'}{abs(value):.2f}"
+        assert (left if value > 0 else right) == pytest.approx(0, abs=1)
+        assert 0 < (after if value > 0 else before) < 12, "the value stands at the tip"
+    assert len({round(row[-1]) for row in found}) == 1, "labels end on one line"
+    assert visit.page.locator("#signed h2").text_content() == "Who pushed  Paris up"
+    assert visit.page.locator("#signed .sums").inner_text().split() == [
+        *"Sum of the parts 14.98 Logit of the model 14.98".split()
+    ]
+    assert "Adds up" in visit.page.locator("#signed .badge").inner_text()
+
+
+def test_small_signed_values_keep_their_digits(visit: Visit) -> None:
+    rows = [{"label": "L0", "value": 0.00412}, {"label": "L1", "value": None}]
+    visit.show(signed=signed(rows=rows))
+    assert visit.page.locator("#signed .value").all_inner_texts() == ["+0.0041", "–"]
+
+
+def test_the_value_before_an_edit_is_a_dashed_hollow_bar(visit: Visit) -> None:
+    rows = [{**row, "before": row["value"] / 2} for row in share()["rows"]]
+    visit.show(share=share(rows=rows))
+    style = visit.page.locator("#share .bar.before").first.evaluate(
+        "bar => [getComputedStyle(bar).borderTopStyle, getComputedStyle(bar).backgroundColor]"
+    )
+    assert style == ["dashed", "rgba(0, 0, 0, 0)"]
+    assert visit.page.locator("#share .value").first.inner_text() == "49.8% → 99.6%"
+    assert "Dashed" in visit.page.locator("#share .legend").inner_text()
+
+
+def test_a_long_list_keeps_the_largest_and_says_what_is_left_out(visit: Visit) -> None:
+    values = [(-1) ** n * (n * 17 % 49 + 1) / 10 for n in range(49)]
+    rows = [{"label": f"part {n}", "value": value} for n, value in enumerate(values)]
+    visit.show(signed=signed(rows=rows))
+    kept = sorted(sorted(range(49), key=lambda n: -abs(values[n]))[:26])
+    labels = visit.page.locator("#signed .label").all_inner_texts()
+    assert labels == [f"part {n}" for n in kept]
+    rest = sum(value for n, value in enumerate(values) if n not in kept)
+    said = visit.page.locator("#signed .left").inner_text()
+    assert "23 smaller" in said
+    assert f"{abs(rest):.2f}" in said
+    button = visit.page.get_by_role("button", name="Show all 49")
+    button.focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("#signed .row").count() == 49
+    assert visit.focused() == "fold"
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("#signed .row").count() == 26
+
+
+def test_a_row_is_chosen_by_click_and_key(visit: Visit) -> None:
+    visit.page.locator("#share button.row").nth(2).click()
+    assert visit.event("share", "choose") == {"index": 2}
+    visit.stage.events.clear()
+    visit.page.locator("#share button.row").nth(1).focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.event("share", "choose") == {"index": 1}
+    name = visit.page.locator("#share button.row").first.get_attribute("aria-label")
+    assert name == "Choose ·Paris, 99.6%"
+    assert visit.page.locator("#signed button.row").count() == 0
+
+
+def test_no_rows_say_why(visit: Visit) -> None:
+    visit.show(share=share(rows=[], empty="Press Run."))
+    assert visit.page.locator("#share .empty").inner_text() == "Press Run."
+    visit.show(share=share())
+    assert visit.page.locator("#share .row").count() == 4
+
+
+# ---- followed
+
+
+def test_each_line_shows_its_mark_its_tokens_and_what_can_be_done(visit: Visit) -> None:
+    lines = visit.page.locator("#followed .line")
+    assert lines.count() == 3
+    assert lines.nth(1).locator(".chip").count() == 2
+    dashes = [
+        lines.nth(n).locator(".series path").first.get_attribute("stroke-dasharray")
+        for n in range(3)
+    ]
+    assert len(set(dashes)) == 3
+    assert [lines.nth(n).get_by_role("button").count() for n in range(3)] == [1, 3, 2]
+    names = lines.nth(1).get_by_role("button").evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-label'))"
+    )
+    assert names == [
+        "Join ·Vientiane + ·Hanoi with ·Paris: one line, their sum",
+        "Split ·Vientiane + ·Hanoi into single lines",
+        "Stop following ·Vientiane + ·Hanoi",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("control", "event", "data"),
+    [
+        ("remove-2", "remove", {"index": 2}),
+        ("join-1", "join", {"index": 1}),
+        ("split-1", "split", {"index": 1}),
+        ("pin-8", "pin", {"id": 8}),
+    ],
+)
+def test_the_buttons_of_followed_reach_python(
+    visit: Visit, control: str, event: str, data: dict[str, int]
+) -> None:
+    visit.page.locator(f"#followed [data-focus={control}]").focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.event("followed", event) == data
+
+
+def test_the_focus_stays_when_lines_come_and_go(visit: Visit) -> None:
+    visit.stage.answers[("followed", "remove")] = followed((" Paris",))
+    visit.page.locator("#followed [data-focus=remove-2]").focus()
+    visit.act(lambda: visit.page.keyboard.press("Enter"), "followed")
+    assert visit.focused() == "remove-0"
+    visit.stage.answers[("followed", "remove")] = {**followed(), "lines": []}
+    visit.act(lambda: visit.page.keyboard.press("Enter"), "followed")
+    assert visit.page.evaluate("document.activeElement.className") == "field"
+
+
+def test_a_button_says_on_focus_what_it_does(visit: Visit) -> None:
+    visit.page.locator("#followed .field").focus()
+    visit.page.keyboard.press("Shift+Tab")
+    visit.page.keyboard.press("Shift+Tab")
+    visit.page.keyboard.press("Shift+Tab")
+    assert visit.page.locator("#followed .hint").inner_text() == "Stop following ·called"
+
+
+def test_a_token_is_added_as_typed_and_an_error_keeps_what_was_typed(visit: Visit) -> None:
+    typed = "·<b>${x}</b>"
+    visit.stage.answers[("followed", "follow")] = {**followed(), "error": "That is 5 tokens"}
+    field = visit.page.get_by_label("Add a token")
+    field.fill(typed)
+    visit.act(lambda: field.press("Enter"), "followed")
+    assert visit.event("followed", "follow") == {"text": typed}
+    assert "That is 5 tokens" in visit.page.get_by_role("alert").inner_text()
+    assert field.input_value() == typed
+    assert field.get_attribute("aria-invalid") == "true"
+    visit.stage.answers[("followed", "follow")] = followed()
+    visit.act(lambda: field.press("Enter"), "followed")
+    assert field.input_value() == ""
+    assert visit.page.locator("#followed .error").inner_text() == ""
+    assert visit.page.evaluate("document.activeElement.className") == "field"
+
+
+def test_a_new_value_leaves_what_is_being_typed(visit: Visit) -> None:
+    field = visit.page.get_by_label("Add a token")
+    field.fill("half a wo")
+    visit.act(lambda: visit.page.evaluate("document.body.classList.add('dark')"), "followed")
+    assert field.input_value() == "half a wo"
+    assert visit.page.evaluate("document.activeElement.className") == "field"
+
+
+# ---- token strip
+
+SPLIT = records("<|start|>", "a", ("龘", "E9 BE", "98"), " b", special=(0,))
+
+
+def test_the_strip_shows_tokens_prediction_count_and_facts(visit: Visit) -> None:
+    box = visit.page.locator("#token_strip")
+    assert box.locator(".chip:not(.prediction)").count() == 6
+    assert box.locator(".chip.prediction").text_content() == " Paris"
+    assert box.locator(".p").inner_text() == "99.6%"
+    assert box.locator(".count").inner_text() == "6 / 512 tokens"
+    assert box.locator(".facts").inner_text() == "float32 · CPU · 0.08 s"
+    special = box.locator(".chip.special")
+    assert special.text_content() == "<|start|>"
+    assert special.locator(".lens-mark").evaluate_all("all => all.map(m => m.dataset.mark)") == [
+        "⟨",
+        "⟩",
+    ]
+    assert "<|start|>" in str(special.get_attribute("title"))
+
+
+def test_a_split_character_shows_its_bytes_and_each_token_can_be_selected(visit: Visit) -> None:
+    visit.show(token_strip=strip(tokens=SPLIT, n_prompt=5))
+    box = visit.page.locator("#token_strip")
+    cells = box.locator(".cell")
+    assert cells.evaluate_all("all => all.map(one => one.dataset.bytes)") == ["E9 BE", "98"]
+    assert box.locator(".chips").text_content() == "<|start|>a龘 b"
+    cells.nth(1).click()
+    assert visit.event("token_strip", "select") == {"position": 3}
+    assert box.locator("[aria-selected=true]").get_attribute("data-position") == "3"
+
+
+def test_the_strip_is_one_tab_stop_with_arrows_and_enter(visit: Visit) -> None:
+    chips = visit.page.locator("#token_strip [role=option]")
+    assert visit.page.locator("#token_strip [role=option][tabindex='0']").count() == 1
+    chips.last.focus()
+    visit.page.keyboard.press("ArrowLeft")
+    assert visit.focused() == "token-4"
+    tip = visit.page.locator("#token_strip .tip")
+    assert "position 4" in tip.inner_text()
+    visit.page.keyboard.press("Escape")
+    assert tip.is_hidden()
+    visit.page.keyboard.press("Home")
+    visit.page.keyboard.press("Enter")
+    assert visit.event("token_strip", "select") == {"position": 0}
+    assert visit.page.locator("#token_strip [role=option][tabindex='0']").count() == 1
+
+
+def test_a_selected_chip_wears_a_ring_and_keeps_focus_and_place(visit: Visit) -> None:
+    visit.stage.answers[("token_strip", "select")] = strip(selected=4)
+    chip = visit.page.locator("#token_strip [data-position='4']")
+    visit.act(lambda: chip.click(), "token_strip")
+    assert visit.focused() == "token-4"
+    ring = chip.evaluate("chip => getComputedStyle(chip).boxShadow")
+    assert "2.5px" in ring
+    assert chip.get_attribute("tabindex") == "0"
+
+
+def test_generated_tokens_are_underlined_after_an_arrow(visit: Visit) -> None:
+    visit.show(token_strip=strip(n_prompt=4))
+    generated = visit.page.locator("#token_strip .generated")
+    assert generated.count() == 2
+    assert "generated" in str(generated.first.get_attribute("aria-label"))
+    style = generated.first.evaluate("chip => getComputedStyle(chip).borderBottomStyle")
+    assert style == "solid"
+    assert visit.page.locator("#token_strip .chips .arrow").count() == 1
+    assert visit.page.locator("#token_strip .chips > *").nth(4).get_attribute("class") == "arrow"
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "said"), [(6, "check", "Close to the limit"), (4, "poor", "2 tokens over")]
+)
+def test_the_count_warns_near_and_over_the_limit(
+    visit: Visit, limit: int, state: str, said: str
+) -> None:
+    visit.show(token_strip=strip(limit=limit))
+    count = visit.page.locator("#token_strip .count")
+    assert state in str(count.get_attribute("class"))
+    assert said in count.inner_text()
+
+
+def test_the_badge_opens_its_details_and_escape_gives_the_focus_back(visit: Visit) -> None:
+    badge = visit.page.get_by_role("button", name="Exact decomposition")
+    badge.focus()
+    visit.page.keyboard.press("Enter")
+    detail = visit.page.get_by_role("dialog")
+    detail.wait_for()
+    assert "States read back" in detail.inner_text()
+    assert badge.get_attribute("aria-expanded") == "true"
+    visit.page.keyboard.press("Escape")
+    detail.wait_for(state="hidden")
+    assert visit.focused() == "badge"
+    assert badge.get_attribute("aria-expanded") == "false"
+    badge.click()
+    detail.wait_for()
+    visit.page.mouse.click(700, 880)
+    detail.wait_for(state="hidden")
+
+
+COPY = """(from) => {
+  const strip = document.querySelector('#token_strip .strip');
+  const range = document.createRange();
+  range.selectNodeContents(from ? strip.querySelector(from) : strip);
+  document.getSelection().removeAllRanges();
+  document.getSelection().addRange(range);
+  const data = new DataTransfer();
+  strip.dispatchEvent(new ClipboardEvent('copy', {clipboardData: data, cancelable: true}));
+  return data.getData('text/plain');
+}"""
+
+
+def test_copying_gives_the_true_text(visit: Visit) -> None:
+    pieces = ["<|start|>", *HOSTILE, "  ", "\n", "\u0301", "e\u0301"]
+    visit.show(token_strip=strip(tokens=records(*pieces, special=(0,)), n_prompt=99))
+    true = "".join(pieces)
+    assert visit.page.locator("#token_strip .chips").text_content() == true
+    assert visit.page.evaluate(COPY, None) == true
+    assert visit.page.evaluate(COPY, "[data-position='2']") == pieces[2]
+    selected = visit.page.evaluate("document.getSelection().toString()")
+    assert selected == pieces[2]
+
+
+def test_a_drag_over_the_text_copies_it_and_selects_no_token(visit: Visit) -> None:
+    first = visit.page.locator("#token_strip [data-position='1']").bounding_box()
+    last = visit.page.locator("#token_strip [data-position='4']").bounding_box()
+    assert first is not None
+    assert last is not None
+    visit.page.mouse.move(first["x"] + 2, first["y"] + 12)
+    visit.page.mouse.down()
+    visit.page.mouse.move(last["x"] + last["width"] - 2, last["y"] + 12, steps=4)
+    visit.page.mouse.up()
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.keyboard.press("Control+c")
+    assert visit.page.evaluate("navigator.clipboard.readText()") == "The capital of France"
+    assert visit.stage.events == []
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("\U000e0041", ["U+E0041"]),
+        ("\u3164", ["U+3164"]),
+        ("\u00a0", ["U+00A0"]),
+        ("\u2003\u115f", ["U+2003", "U+115F"]),
+        ("\u0301", ["◌\u0301"]),
+        (" \u0301", ["·", "◌\u0301"]),
+        ("e\u0301", []),
+        ("\ufe0f", ["U+FE0F"]),
+        ("❤\ufe0f", []),
+        ("\ue000", ["U+E000"]),
+        ("\u202ex", ["U+202E"]),
+        ("\t\r\n", ["⇥", "␍", "⏎"]),
+    ],
+)
+def test_what_cannot_be_seen_has_a_label(visit: Visit, text: str, marks: list[str]) -> None:
+    found = visit.page.evaluate(
+        "text => { const box = lens.tokenText(text); return [box.textContent, "
+        "[...box.querySelectorAll('.lens-mark')].map(mark => mark.dataset.mark)]; }",
+        text,
+    )
+    assert found == [text, marks]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<|start|>", "⟨start⟩"),
+        ("<s>", "⟨s⟩"),
+        ("</s>", "⟨/s⟩"),
+        ("<｜begin｜>", "⟨begin⟩"),
+        ("<|a<|b|>", "⟨a<|b⟩"),
+        ("[CLS]", "[CLS]"),
+        ("<>", "<>"),
+    ],
+)
+def test_only_the_outer_brackets_of_a_special_token_change(
+    visit: Visit, text: str, shown: str
+) -> None:
+    entry = {"text": text, "bytes": None}
+    assert visit.page.evaluate("entry => lens.seen(lens.vocabText(entry))", entry) == shown
+    assert visit.page.evaluate("entry => lens.vocabText(entry).textContent", entry) == text
+
+
+def test_a_long_prompt_starts_at_its_end_and_is_drawn_at_once(visit: Visit) -> None:
+    tokens = records("<|start|>", *(f" word{n}" for n in range(1023)), special=(0,))
+    visit.show(token_strip=strip(tokens=tokens, limit=1024, n_prompt=1024))
+    box = visit.page.locator("#token_strip .strip")
+    assert box.locator("[role=option]").count() == 1024
+    assert box.evaluate("s => s.scrollLeft + s.clientWidth >= s.scrollWidth - 2")
+    assert "more-before" in str(box.get_attribute("class"))
+    assert "more-after" not in str(box.get_attribute("class"))
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
+    took = visit.page.evaluate(DRAWING_TIME)
+    assert took < 300, f"1,024 tokens took {took:.0f} ms"
+    visit.page.keyboard.press("Tab")
+    box.locator("[tabindex='0']").focus()
+    visit.page.keyboard.press("Home")
+    assert box.evaluate("s => s.scrollLeft") < 30
+
+
+DRAWING_TIME = """async () => {
+  const root = document.querySelector('#token_strip .lens-viewer');
+  const times = [];
+  for (let n = 0; n < 5; n++) {
+    document.body.classList.toggle('dark');
+    const ready = root.dataset.ready;
+    const start = performance.now();
+    while (root.dataset.ready === ready) await new Promise(requestAnimationFrame);
+    root.getBoundingClientRect();
+    await new Promise(requestAnimationFrame);
+    times.push(performance.now() - start);
+  }
+  return times.sort((a, b) => a - b)[2];
+}"""
+"""Median time in ms from a change of theme until everything is drawn again."""
+
+
+# ---- saved
+
+
+def test_a_new_file_is_saved_once_and_the_first_one_is_not(visit: Visit, tmp_path: Path) -> None:
+    downloads: list[Any] = []
+    visit.page.on("download", downloads.append)
+    visit.page.wait_for_timeout(300)
+    file = {"name": "lens.csv", "type": "text/csv", "text": "a,b\n<1>,é\n", "serial": 2}
+    with visit.page.expect_download() as download:
+        visit.show(saved=file)
+    assert download.value.suggested_filename == "lens.csv"
+    download.value.save_as(tmp_path / "lens.csv")
+    assert (tmp_path / "lens.csv").read_bytes() == "a,b\n<1>,é\n".encode()
+    visit.show(saved=file, share=share(title="again"))
+    visit.page.wait_for_timeout(300)
+    assert len(downloads) == 1
+    assert visit.page.locator("#saved .block").is_hidden()
+
+
+# ---- all of them
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_is_executed(visit: Visit, text: str) -> None:
+    visit.show(
+        token_strip=strip(
+            tokens=records(text, text),
+            prediction={"text": text, "p": 0.1},
+            badge={"state": "poor", "text": text, "detail": [text]},
+            facts=[text],
+        ),
+        share=share(title=text, rows=[{"entry": entry(text), "value": 0.5}]),
+        signed=signed(
+            title={"key": text, "entry": entry(text)}, rows=[{"label": text, "value": -1.0}]
+        ),
+        followed=followed((text,), (text, text), title=text, error=text),
+    )
+    assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
+    assert visit.page.locator(".lens-viewer :is(img, script, iframe)").count() == 0
+    assert visit.page.locator("#share .chip").text_content() == text
+    assert visit.page.locator("#followed .chip").first.text_content() == text
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 420])
+def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, width: int) -> None:
+    visit = Visit(browser, stage, width=width, theme=theme, touch=width == 420)
+    rows = [{**row, "before": 0.3} for row in share()["rows"]]
+    visit.show(
+        token_strip=strip(tokens=SPLIT, limit=4, n_prompt=4),
+        share=share(rows=[*rows, {"entry": entry("x" * 200), "value": 0.1}]),
+        followed=followed((" Paris", "x" * 200), ("y",), error="No such token"),
+    )
+    assert visit.page.evaluate(CONTRAST) >= 4.5
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    visit.page.locator("#token_strip button.badge").click()
+    box = visit.page.get_by_role("dialog").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    if width == 420:
+        visit.page.keyboard.press("Escape")
+        assert visit.page.evaluate(SMALLEST_TARGET) >= 40
+    visit.close()
+
+
+def test_a_tap_on_a_chip_shows_what_is_known_of_it(browser: Browser, stage: Stage) -> None:
+    visit = Visit(browser, stage, width=420, touch=True)
+    visit.page.locator("#token_strip [data-position='4']").tap()
+    assert "position 4" in visit.page.locator("#token_strip .tip").inner_text()
+    assert visit.event("token_strip", "select") == {"position": 4}
+    visit.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("zh", ["6 / 512 个 token", "怎么看：", "添加 token"]),
+        ("ja", ["6 / 512 トークン", "読み方：", "トークンを追加"]),
+    ],
+)
+def test_the_viewers_speak_the_language_of_the_page(
+    browser: Browser, stage: Stage, language: str, said: list[str]
+) -> None:
+    visit = Visit(browser, stage, language=language)
+    text = visit.page.locator("body").inner_text()
+    for part in said:
+        assert part in text
+    visit.close()
+
+
+SMALLEST_TARGET = """() => Math.min(...[...document.querySelectorAll(
+  '.lens-viewer :is(button, input, [role=option])')].filter(e => e.offsetParent)
+  .flatMap(e => [e.getBoundingClientRect().width, e.getBoundingClientRect().height]))"""
+
+CONTRAST = """() => {
+  const parts = c => c.match(/[\\d.]+/g).map(Number);
+  const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const shade = c => parts(c).slice(0, 3)
+    .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * linear(v), 0);
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor, p = parts(c);
+      if (p.length < 4 || p[3] > 0.5) return c;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  const texts = [...document.querySelectorAll('.lens-viewer *')]
+    .filter(e => e.checkVisibility() && !e.matches('.lens-mark') && (own(e) || e.dataset.bytes));
+  return Math.min(...texts.map(e => {
+    const [a, b] = [shade(getComputedStyle(e).color), shade(ground(e))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  }));
+}"""
+"""The smallest contrast of text on its background."""
