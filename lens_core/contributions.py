@@ -101,6 +101,7 @@ def attention_shares(
     of targets: no tensor of size position^2 x head x d_model exists. Future sources are skipped
     in clean numerics; in compat numerics they get the floor.
     """
+    _check_bias(bias)
     heads, length, _ = parts.pattern.shape
     near = torch.zeros(length, length, heads, device=parts.whole.device)
     last = length if numerics == "compat" else None
@@ -117,7 +118,13 @@ def attention_shares(
     if mlp_out is not None:
         near_mlp = proximity(parts.whole, mlp_out, order=order, numerics=numerics)
     return _with_rest(
-        parts.whole, near, parts.residual, parts.bias, order, numerics, bias, near_mlp
+        parts.whole,
+        near,
+        residual=parts.residual,
+        bias_part=parts.bias if bias == "part" else None,
+        near_mlp=near_mlp,
+        order=order,
+        numerics=numerics,
     )
 
 
@@ -131,8 +138,7 @@ def mlp_shares(
 ) -> Shares:
     """Contributions of the MLP (bias included) and of the stream to the block's output."""
     near = proximity(whole, mlp_out, order=order, numerics=numerics)[:, None]
-    nothing = torch.zeros_like(whole)
-    return _with_rest(whole, near, residual, nothing, order, numerics, "ignore")
+    return _with_rest(whole, near, residual=residual, order=order, numerics=numerics)
 
 
 def neuron_shares(
@@ -146,24 +152,36 @@ def neuron_shares(
     bias: str = "part",
 ) -> Shares:
     """Contributions of single neurons to the block's output at one position: [1, neuron]."""
+    _check_bias(bias)
     near = proximity(whole, neurons, order=order, numerics=numerics)[None]
-    return _with_rest(whole[None], near, residual[None], bias_part[None], order, numerics, bias)
+    return _with_rest(
+        whole[None],
+        near,
+        residual=residual[None],
+        bias_part=bias_part[None] if bias == "part" else None,
+        order=order,
+        numerics=numerics,
+    )
 
 
 def _with_rest(
     whole: Tensor,
     near: Tensor,
+    *,
     residual: Tensor,
-    bias_part: Tensor,
+    bias_part: Tensor | None = None,
+    near_mlp: Tensor | None = None,
     order: int,
     numerics: str,
-    bias: str,
-    near_mlp: Tensor | None = None,
 ) -> Shares:
-    if bias not in ("part", "ignore"):
-        raise InputError(f'bias is "{bias}"; it can be "part" or "ignore".')
+    """The shares of parts whose proximities are known, with those of the rest of the sum."""
     near_residual = proximity(whole, residual, order=order, numerics=numerics)
     near_bias = torch.zeros_like(near_residual)
-    if bias == "part":
+    if bias_part is not None:
         near_bias = proximity(whole, bias_part, order=order, numerics=numerics)
     return normalised(near, near_residual, near_bias, near_mlp)
+
+
+def _check_bias(bias: str) -> None:
+    if bias not in ("part", "ignore"):
+        raise InputError(f'bias is "{bias}"; it can be "part" or "ignore".')

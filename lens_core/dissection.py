@@ -50,7 +50,8 @@ class Dissection:
         frozen = self._frozen(parts.attn_add)
         before = self.trace.resid_pre[layer]
         whole = self.trace.resid_mid[layer] if parts.has_mid else self.trace.resid_post[layer]
-        return _head_parts(attention, parts.attn_proj, frozen, whole, frozen.carried(before))
+        residual = frozen.carried(before)
+        return _head_parts(attention, parts.attn_proj, frozen, whole=whole, residual=residual)
 
     @torch.no_grad()
     def mlp(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,6 +156,7 @@ def _head_parts(
     attention: LayerAttention,
     projection: nn.Module,
     frozen: FrozenAdd,
+    *,
     whole: Float[Tensor, "query d_model"],
     residual: Float[Tensor, "query d_model"],
 ) -> HeadParts:

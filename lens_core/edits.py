@@ -158,7 +158,7 @@ def _plan(loaded: LoadedModel, edits: Sequence[WeightEdit], strength: int | floa
         edited = original.clone()
         for edit, part in parts:
             rows = torch.searchsorted(columns, part.columns)
-            _check_old(loaded, edit, part, original[rows], edited[rows])
+            _check_old(loaded, edit, part, original[rows], current=edited[rows])
             edited[rows] = _mixed(part, edited[rows], strength)
         if not bool(torch.isfinite(edited).all()):
             raise EditError(
@@ -187,6 +187,7 @@ def _check_old(
     edit: WeightEdit,
     part: EditColumns,
     original: Float[Tensor, "k d_model"],
+    *,
     current: Float[Tensor, "k d_model"],
 ) -> None:
     """Refuse an edit whose old values are neither the model's nor those of the edits before it."""

@@ -63,12 +63,12 @@ def load_model(
     device = _checked_device(device, dtype, quantization)
     sizes = hub_sizes(name, revision=revision) if local_folder(name) is None else None
     if sizes is not None:  # before a download of gigabytes
-        _chosen_dtype(name, sizes, dtype, quantization, device)
+        _chosen_dtype(name, sizes, dtype, device=device, quantization=quantization)
     checkpoint = find_checkpoint(name, revision=revision, trust_remote_code=trust_remote_code)
     config = read_config(checkpoint, trust_remote_code)
     stored = stored_sizes(checkpoint)
     check_sizes(config, stored, name)
-    chosen = _chosen_dtype(name, stored, dtype, quantization, device)
+    chosen = _chosen_dtype(name, stored, dtype, device=device, quantization=quantization)
     with loading_alone():
         tokenizer = read_tokenizer(checkpoint, trust_remote_code)
         options = {"dtype": chosen, **_placement(device, quantization)}
@@ -190,7 +190,7 @@ def _check_quantization(quantization: str, device: str) -> None:
 
 
 def _chosen_dtype(
-    name: str, sizes: WeightSizes, dtype: str | None, quantization: str | None, device: str
+    name: str, sizes: WeightSizes, dtype: str | None, *, device: str, quantization: str | None
 ) -> str:
     """The dtype to load in, once its size is known to fit."""
     chosen = dtype or _default_dtype(sizes, device)

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -17,14 +18,17 @@ __version__ = "0.1.0"
 
 T = TypeVar("T")
 
+# Asked for with every result, and read from a file each time.
+_version = cache(version)
+
 
 def software() -> dict[str, str]:
     """The versions that a result depends on."""
     return {
         "lens_core": __version__,
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
+        "torch": _version("torch"),
+        "transformers": _version("transformers"),
     }
 
 

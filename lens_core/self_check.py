@@ -108,22 +108,21 @@ def self_check(
 
     The dissection of the probe is handed back too, since the sizes of heads and neurons show in it.
     """
-    dtype = probe.model.dtype
-    bound = COARSE_BOUND if quantized else BOUNDS.get(dtype, COARSE_BOUND)
-    errors: dict[str, float | None] = {}
-    off: dict[str, str] = {}
-    _check_readout(probe, readout, bound, errors, off)
+    bound = COARSE_BOUND if quantized else BOUNDS.get(probe.model.dtype, COARSE_BOUND)
+    found = _Findings(bound)
+    _check_readout(probe, readout, found)
     dissection = None
-    if _has_one_stream(probe, off):
-        _check_streams(probe, anatomy, bound, errors, off)
-    if "streams" not in off:
+    if _has_one_stream(probe, found):
+        _check_streams(probe, anatomy, found)
+    if "streams" not in found.off:
         dissection = dissect(probe.model, anatomy, probe.ids)
-        _check_parts(probe, dissection, bound, errors, off)
+        _check_parts(probe, dissection, found)
     for feature in ("heads", "neurons", "attribution"):
-        if "streams" in off:
-            off.setdefault(feature, off["streams"])
+        if "streams" in found.off:
+            found.off.setdefault(feature, found.off["streams"])
     without = () if dissection is None else _without_attention(dissection)
-    return SelfCheck(bound, layers_without_attention=without, off=off, **errors), dissection
+    check = SelfCheck(bound, layers_without_attention=without, off=found.off, **found.errors)
+    return check, dissection
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> float:
@@ -139,53 +138,56 @@ def worst(errors: Iterable[float]) -> float:
     return math.nan if any(math.isnan(error) for error in found) else max(found)
 
 
-def _judge(
-    feature: str,
-    what: str,
-    error: float,
-    bound: float,
-    off: dict[str, str],
-) -> None:
-    if not error <= bound:
-        off[feature] = (
-            f"{what} is off by {error:.1e} on this model, and the bound is {bound:.0e}: "
-            "this view would be wrong and is switched off."
-        )
+@dataclass(frozen=True)
+class _Findings:
+    """What was measured so far, and what that switches off."""
+
+    bound: float
+    errors: dict[str, float | None] = field(default_factory=dict)
+    """By field of `SelfCheck`."""
+    off: dict[str, str] = field(default_factory=dict)
+
+    def judge(self, feature: str, what: str, error: float, *, bound: float | None = None) -> None:
+        """Switch a feature off whose error exceeds the bound, or is not a number."""
+        bound = self.bound if bound is None else bound
+        if not error <= bound:
+            self.off[feature] = (
+                f"{what} is off by {error:.1e} on this model, and the bound is {bound:.0e}: "
+                "this view would be wrong and is switched off."
+            )
 
 
 def _check_readout(
     probe: Probe,
     readout: Readout | None,
-    bound: float,
-    errors: dict[str, float | None],
-    off: dict[str, str],
+    found: _Findings,
 ) -> None:
     if readout is None:
-        off["readout"] = (
+        found.off["readout"] = (
             f"No chain of modules leads from the last block of {type(probe.model).__name__} to "
             "its logits, so states cannot be read as predictions."
         )
-        off["attribution"] = off["readout"]
+        found.off["attribution"] = found.off["readout"]
         return
-    errors["readout_rel_err"] = readout.rel_err
-    _judge("readout", "The readout of the last state", readout.rel_err, bound, off)
+    found.errors["readout_rel_err"] = readout.rel_err
+    found.judge("readout", "The readout of the last state", readout.rel_err)
     if readout.linear_steps is None:
-        off["attribution"] = "What lies between the final norm and the head is not linear."
+        found.off["attribution"] = "What lies between the final norm and the head is not linear."
         return
-    errors["attribution_rel_err"] = readout.parts_rel_err
-    _judge("attribution", "The sum of the parts' logits", readout.parts_rel_err, bound, off)
+    found.errors["attribution_rel_err"] = readout.parts_rel_err
+    found.judge("attribution", "The sum of the parts' logits", readout.parts_rel_err)
 
 
-def _has_one_stream(probe: Probe, off: dict[str, str]) -> bool:
+def _has_one_stream(probe: Probe, found: _Findings) -> bool:
     for layer, block in enumerate(probe.blocks):
         if position_rows(block.resid_post) is None:
             shape = list(block.resid_post.shape)
-            off["states"] = (
+            found.off["states"] = (
                 f"Block {layer} ({type(block.block).__name__}) passes on a state of shape "
                 f"{shape}, not one row a token: this model has no single stream to read."
             )
-            off["readout"] = off.get("readout", off["states"])
-            off["streams"] = off["states"]
+            found.off["readout"] = found.off.get("readout", found.off["states"])
+            found.off["streams"] = found.off["states"]
             return False
     return True
 
@@ -193,9 +195,7 @@ def _has_one_stream(probe: Probe, off: dict[str, str]) -> bool:
 def _check_streams(
     probe: Probe,
     anatomy: Anatomy,
-    bound: float,
-    errors: dict[str, float | None],
-    off: dict[str, str],
+    found: _Findings,
 ) -> None:
     """Each block must hand its output on unchanged, and be the sum of its parts."""
     pairs = zip(probe.blocks, probe.blocks[1:], strict=False)
@@ -203,15 +203,16 @@ def _check_streams(
     if handed and not worst(handed) <= 0:
         layer = next(index for index, error in enumerate(handed) if not error <= 0)
         what = f"The output of block {layer} against the input of block {layer + 1}"
-        _judge("states", what, handed[layer], 0.0, off)
+        found.judge("states", what, handed[layer], bound=0.0)
     opaque = [i for i, parts in enumerate(anatomy.layers) if parts.topology == "opaque"]
-    if opaque or "states" in off:
+    if opaque or "states" in found.off:
         error = worst([_unexplained(probe, anatomy, layer) for layer in opaque] + handed)
-        errors["streams_rel_err"] = error
+        found.errors["streams_rel_err"] = error
         where = f"Block {opaque[0]}" if opaque else "The stream"
-        off["streams"] = (
+        found.off["streams"] = (
             f"{where} of {type(probe.model).__name__} is not its input plus attention plus MLP "
-            f"(off by {error:.1e}, the bound is {bound:.0e}): it cannot be taken apart exactly."
+            f"(off by {error:.1e}, the bound is {found.bound:.0e}): it cannot be taken apart "
+            "exactly."
         )
 
 
@@ -228,9 +229,7 @@ def _unexplained(probe: Probe, anatomy: Anatomy, layer: int) -> float:
 def _check_parts(
     probe: Probe,
     dissection: Dissection,
-    bound: float,
-    errors: dict[str, float | None],
-    off: dict[str, str],
+    found: _Findings,
 ) -> None:
     trace, anatomy = dissection.trace, dissection.anatomy
     total = trace.resid_mid + trace.mlp_out
@@ -239,22 +238,20 @@ def _check_parts(
         if parts.has_mid:
             added = trace.resid_pre[layer] + trace.attn_out[layer]
             whole = worst([whole, relative_error(added, trace.resid_mid[layer])])
-    errors["streams_rel_err"] = whole
-    _judge("streams", "The sum of stream, attention and MLP", whole, bound, off)
-    _check_heads(probe, dissection, bound, errors, off)
-    _check_neurons(dissection, bound, errors, off)
+    found.errors["streams_rel_err"] = whole
+    found.judge("streams", "The sum of stream, attention and MLP", whole)
+    _check_heads(probe, dissection, found)
+    _check_neurons(dissection, found)
 
 
 def _check_heads(
     probe: Probe,
     dissection: Dissection,
-    bound: float,
-    errors: dict[str, float | None],
-    off: dict[str, str],
+    found: _Findings,
 ) -> None:
     logits = dissection.attention.logits
-    errors["capture_vs_default_rel_err"] = relative_error(logits, probe.logits)
-    found = []
+    found.errors["capture_vs_default_rel_err"] = relative_error(logits, probe.logits)
+    measured = []
     for layer in range(len(dissection.anatomy.layers)):
         parts = dissection.heads(layer)
         if parts is None:
@@ -262,29 +259,27 @@ def _check_heads(
         total = parts.residual + parts.bias + parts.head_sum().sum(1)
         if not dissection.anatomy.layers[layer].has_mid:
             total = total + dissection.trace.mlp_out[layer]
-        found.append(relative_error(total, parts.whole))
-    if not found:
+        measured.append(relative_error(total, parts.whole))
+    if not measured:
         name = type(probe.model).__name__
-        off["heads"] = f"No layer of {name} has an attention pattern: its mixers are opaque."
+        found.off["heads"] = f"No layer of {name} has an attention pattern: its mixers are opaque."
         return
     layers = enumerate(dissection.attention.layers)
     gated = [i for i, attention in layers if attention is not None and attention.gate is not None]
     if gated:
-        found.append(gate_rel_err(probe, dissection.anatomy, gated))
-    errors["heads_rel_err"] = worst(found)
-    _judge("heads", "The sum over heads and sources", worst(found), bound, off)
+        measured.append(gate_rel_err(probe, dissection.anatomy, gated))
+    found.errors["heads_rel_err"] = worst(measured)
+    found.judge("heads", "The sum over heads and sources", worst(measured))
 
 
-def _check_neurons(
-    dissection: Dissection, bound: float, errors: dict[str, float | None], off: dict[str, str]
-) -> None:
-    found = []
+def _check_neurons(dissection: Dissection, found: _Findings) -> None:
+    measured = []
     for layer, parts in enumerate(dissection.anatomy.layers):
         if parts.mlp_add is None:
             continue
         neurons = dissection.neurons(layer)
         if neurons is None:
-            off["neurons"] = (
+            found.off["neurons"] = (
                 f"The neurons of block {layer} ({type(parts.mlp_add.tap).__name__}) cannot be "
                 "told apart, so only the MLP as a whole is shown."
             )
@@ -292,12 +287,12 @@ def _check_neurons(
         whole, _, residual = dissection.mlp(layer)
         if not parts.has_mid:
             residual = residual + dissection.trace.attn_out[layer]
-        found.append(relative_error(residual + neurons.bias + neurons.total(), whole))
-    if not found:
-        off["neurons"] = "This model has no MLP, so it has no neurons to show."
+        measured.append(relative_error(residual + neurons.bias + neurons.total(), whole))
+    if not measured:
+        found.off["neurons"] = "This model has no MLP, so it has no neurons to show."
         return
-    errors["neurons_rel_err"] = worst(found)
-    _judge("neurons", "The sum over neurons", worst(found), bound, off)
+    found.errors["neurons_rel_err"] = worst(measured)
+    found.judge("neurons", "The sum over neurons", worst(measured))
 
 
 def _without_attention(dissection: Dissection) -> tuple[int, ...]:

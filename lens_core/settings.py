@@ -155,13 +155,13 @@ def _merged(faults: Iterable[Any]) -> list[Any]:
     """One fault for a value that may be of several types, where pydantic has one for each."""
     merged: list[Any] = []
     for fault in faults:
-        *place, kind = fault["loc"]
-        if not place or kind not in _CHOICES:
+        place = fault["loc"][:-1]
+        if not place or fault["loc"][-1] not in _CHOICES:
             merged.append(fault)
-        elif merged and merged[-1]["loc"] == tuple(place):
+        elif merged and merged[-1]["loc"] == place:
             merged[-1]["msg"] += f" or {fault['msg'].removeprefix('Input should be ')}"
         else:
-            merged.append({**fault, "loc": tuple(place)})
+            merged.append({**fault, "loc": place})
     return merged
 
 

@@ -125,7 +125,7 @@ def capture(
     if wanted - {"resid_pre", "resid_post"}:
         loaded.require("streams")
     with loaded.lock:
-        return capture_streams(loaded.model, loaded.anatomy, ids, wanted, logits)
+        return capture_streams(loaded.model, loaded.anatomy, ids, wanted, logits=logits)
 
 
 def capture_streams(
@@ -133,6 +133,7 @@ def capture_streams(
     anatomy: Anatomy,
     ids: Int[Tensor, " position"],
     sites: Collection[str],
+    *,
     logits: str = "all",
     forward_pass: Callable[[], Float[Tensor, "position d_vocab"]] | None = None,
 ) -> Trace:
@@ -160,7 +161,7 @@ def capture_streams(
                 copy(hooks, parts.mid, mid[layer])
         answer = forward(model, ids, logits=logits) if forward_pass is None else forward_pass()
     if mid is not None and attn is not None and mlp is not None:
-        _complete(anatomy, stream, mid, attn, mlp)
+        _complete(anatomy, stream, mid, attn=attn, mlp=mlp)
     kept = None if logits == "none" else answer.to(torch.float32, copy=True)
     has_mid = tuple(parts.has_mid for parts in anatomy.layers)
     return Trace(ids, stream, has_mid, kept, mid, attn, mlp)
@@ -175,7 +176,7 @@ def forward(
     return found if logits == "all" else found[-1:]
 
 
-def _complete(anatomy: Anatomy, stream: Tensor, mid: Tensor, attn: Tensor, mlp: Tensor) -> None:
+def _complete(anatomy: Anatomy, stream: Tensor, mid: Tensor, *, attn: Tensor, mlp: Tensor) -> None:
     """Fill in what is defined by the other sites."""
     for layer, parts in enumerate(anatomy.layers):
         if not parts.has_mid:

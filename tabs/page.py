@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from tabs.viewers import scripts, styles
 from tabs.words import words
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from lens_core.settings import Settings
 
 PLOTLY = "/gradio_api/lens/plotly.min.js"
+FONTS = "/gradio_api/lens/fonts"
+FONT_FOLDER = Path(__file__).with_name("fonts")
 
 
 def app_options(settings: Settings, *, home: str | None = None) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def app_options(settings: Settings, *, home: str | None = None) -> dict[str, Any
     head = page_head({"language": settings.language, "home": home, "plotly": PLOTLY})
     return {
         "middleware": [Middleware(WithHead, head=head)],
-        "routes": [Route(PLOTLY, plotly_script)],
+        "routes": [Route(PLOTLY, plotly_script), Mount(FONTS, StaticFiles(directory=FONT_FOLDER))],
     }
 
 
@@ -55,8 +59,7 @@ def page_head(options: dict[str, Any]) -> str:
 
 def plotly_script(request: Request) -> Response:
     """The plotly.js of the Python package; loaded when the first chart comes into view."""
-    accepted = request.headers.get("accept-encoding", "")
-    coding = next((coding for coding in ("br", "gzip") if coding in accepted), "identity")
+    coding = _coding(request.headers)
     body, tag = _plotly(coding)
     headers = {"Cache-Control": "public, max-age=86400", "ETag": tag, "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == tag:
@@ -69,15 +72,23 @@ def plotly_script(request: Request) -> Response:
 @cache
 def _plotly(coding: str) -> tuple[bytes, str]:
     """The script in a content coding, and its entity tag; compressed once, at the first request."""
+    body = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    # 9 takes half a second; 11 takes nine seconds and saves another tenth.
+    return _compressed(body, coding, quality=9), f'"{version("plotly")}-{coding}"'
+
+
+def _coding(headers: Headers) -> str:
+    """The best content coding that a browser takes."""
+    accepted = headers.get("accept-encoding", "")
+    return next((coding for coding in ("br", "gzip") if coding in accepted), "identity")
+
+
+def _compressed(body: bytes, coding: str, *, quality: int = 5) -> bytes:
     import brotli  # with Gradio
 
-    body = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     if coding == "br":
-        # 9 takes half a second; 11 takes nine seconds and saves another tenth.
-        body = brotli.compress(body, quality=9)
-    elif coding == "gzip":
-        body = gzip.compress(body, 9)
-    return body, f'"{version("plotly")}-{coding}"'
+        return brotli.compress(body, quality=quality)
+    return gzip.compress(body, quality) if coding == "gzip" else body
 
 
 class WithHead:
@@ -92,7 +103,7 @@ class WithHead:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        compress = "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        coding = _coding(Headers(scope=scope))
         started: Message | None = None
         page = b""
 
@@ -105,7 +116,7 @@ class WithHead:
             else:
                 page += message.get("body", b"")
                 if not message.get("more_body", False):
-                    await _send_page(started, self._with_head(page), send, compress=compress)
+                    await _send_page(started, self._with_head(page), send, coding=coding)
 
         await self._app(scope, receive, changed)
 
@@ -119,11 +130,11 @@ def _is_page(start: Message) -> bool:
     return is_html and "content-encoding" not in headers
 
 
-async def _send_page(start: Message, body: bytes, send: Send, *, compress: bool) -> None:
+async def _send_page(start: Message, body: bytes, send: Send, *, coding: str) -> None:
     headers = MutableHeaders(raw=start["headers"])
-    if compress:
-        body = gzip.compress(body, 6)
-        headers["content-encoding"] = "gzip"
+    if coding != "identity":
+        body = _compressed(body, coding)
+        headers["content-encoding"] = coding
         headers.add_vary_header("Accept-Encoding")
     headers["content-length"] = str(len(body))
     await send(start)

@@ -206,6 +206,12 @@ class Runtime:
             return limit
         return min(limit, self.pool.get(source).facts.max_positions or limit)
 
+    def device(self, name: str) -> str:
+        """Where a loaded model runs, as a person says it."""
+        if self.zero_gpu:
+            return "GPU"
+        return self.pool.get(self.source(name)).facts.device.upper()
+
     def source(self, name: str) -> str:
         """What to load for a name: its folder from the settings, or the name itself."""
         return self.settings.models.get(name) or name

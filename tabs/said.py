@@ -68,10 +68,10 @@ def stopped() -> str:
     return drawn({"state": "ready", "text": phrase("status.stopped")})
 
 
-def strip(result: dict[str, Any], limit: int) -> dict[str, Any]:
+def strip(result: dict[str, Any], limit: int, device: str) -> dict[str, Any]:
     """What the token strip shows of a result: tokens, next token, badge and conditions."""
     model, timing = result["model"], result["timing"]
-    facts = [model["dtype"], model.get("device")]
+    facts = [model["dtype"], device]
     if timing:
         facts.append(f"{sum(timing.values()):.2f} s")
     return {
@@ -80,7 +80,7 @@ def strip(result: dict[str, Any], limit: int) -> dict[str, Any]:
         "limit": limit,
         "prediction": prediction(result),
         "badge": badge(result),
-        "facts": [fact for fact in facts if fact],
+        "facts": facts,
     }
 
 

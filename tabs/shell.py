@@ -14,6 +14,7 @@ from gradio.events import Dependency
 from tabs import links, said
 from tabs.background import Progress
 from tabs.edit_files import OPEN, ORIGINAL, opened_edit
+from tabs.first_example import FIRST_PROMPT, first_example
 from tabs.runtime import Runtime, UserError, user_errors
 from tabs.viewers import drawn, viewer
 from tabs.words import LANGUAGES, text
@@ -21,7 +22,7 @@ from tabs.words import LANGUAGES, text
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 EXAMPLES = (
-    "The capital of France is",
+    FIRST_PROMPT,
     "When Mary and John went to the store, John gave a drink to",
     "red blue green red blue",
     "7+5=",
@@ -63,6 +64,11 @@ class Shell:
     notice: gr.HTML
     _options: dict[str, Component] = field(default_factory=dict)
     _runs: list[Dependency] = field(default_factory=list)
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The finished example that the page opens with; empty where the page opens otherwise."""
+        return first_example(self.runtime.settings)
 
     @property
     def examples(self) -> list[str]:
@@ -116,7 +122,7 @@ class Shell:
                         result, shows = end.value
                         break
                 limit = self.runtime.max_tokens(tab, model)
-                strip = said.strip(result, limit)
+                strip = said.strip(result, limit, self.runtime.device(model))
                 yield drawn(said.done(result, tab, bar)), drawn(strip), *shows
             except UserError as error:
                 yield drawn(said.failure(error)), gr.skip(), *nothing
@@ -245,6 +251,7 @@ def build_shell(runtime: Runtime) -> Shell:
         with gr.Accordion(text("page.about"), open=False):
             gr.Markdown(text("page.about_text"))
     with gr.Column(elem_classes="lens-panel lens-shared"):
+        viewer("fold", {}, elem_classes="lens-folded")
         with gr.Row(elem_classes="lens-bar"):
             model = gr.Dropdown(
                 settings.model_names,
@@ -273,7 +280,8 @@ def build_shell(runtime: Runtime) -> Shell:
                 elem_classes="lens-edit",
             )
             run = gr.Button(text("bar.run"), variant="primary", elem_classes="lens-run")
-        strip = viewer("token_strip", elem_classes="lens-strip", elem_id="lens-strip")
+        first = first_example(settings).get("strip")
+        strip = viewer("token_strip", first, elem_classes="lens-strip", elem_id="lens-strip")
         status = viewer("status", said.loading(Progress("status.stack", {})))
         notice = viewer("notice")
     edits = gr.State({})

@@ -11,6 +11,7 @@ def theme() -> themes.Base:
     """White panels, hairlines, one accent; text has a contrast of at least 4.5 in both themes."""
     return themes.Default(
         font=[themes.Font("Lens Sans"), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[themes.Font("Lens Mono"), "ui-monospace", "Consolas", "monospace"],
         radius_size=themes.sizes.radius_md,
     ).set(
         body_background_fill="#ffffff",

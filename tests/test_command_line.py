@@ -163,6 +163,33 @@ def test_options_reach_the_lens() -> None:
 
 
 @pytest.mark.usefixtures("loaded_once")
+def test_cells_go_to_a_table_and_the_heat_map_to_files(tmp_path: Path) -> None:
+    table, picture, page = (tmp_path / name for name in ("a.csv", "a.png", "a.html"))
+    result = run(*LENS, "--csv", str(table), "--png", str(picture), "--html", str(page))
+    assert result.exit_code == 0, result.output
+    assert "Important layers" in result.stdout
+    lens = LogitLens.from_json(lens_json())
+    assert table.read_text("utf-8") == lens.to_csv()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "plotly" in page.read_text("utf-8")
+    parts = ("--components", "mlp_out", "--html", str(page))
+    assert run(*LENS, *parts, "--csv", "-").stdout.startswith("component,layer,")
+    assert "two files" in refused(run(*LENS, "--csv", "-", "--json", "-"))
+    assert "cannot go to" in refused(run(*LENS, "--png", "-"))
+    assert "is a folder" in refused(run(*LENS, "--html", str(tmp_path)))
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_a_stride_of_layers_ends_with_the_last(demo: LoadedModel) -> None:
+    last = demo.n_layers - 1
+    assert lens_json("--layer-step", "2")["layers"] == sorted({*range(0, last + 1, 2), last})
+    assert lens_json("--layer-step", "99")["layers"] == [0, last]
+    result = run(*LENS, "--layer-step", "2", "--layers", "0")
+    assert result.exit_code == 2
+    assert "--layers or --layer-step" in result.stderr
+
+
+@pytest.mark.usefixtures("loaded_once")
 def test_an_edit_from_a_file_holds_for_the_run(demo: LoadedModel, tmp_path: Path) -> None:
     neurons = torch.arange(demo.facts.d_mlp or 0)
     old = columns(demo.anatomy.layers[-1].mlp_proj, neurons)  # pyright: ignore[reportArgumentType]

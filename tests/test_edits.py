@@ -486,6 +486,9 @@ def test_every_changed_byte_of_the_values_is_noticed(qwen2: LoadedModel) -> None
         {"safetensors": "AAAA"},
         {"id": "0" * 32},
         {"model": "another"},
+        {"created": "2020-01-01T00:00:00+00:00"},
+        {"layers": [{"layer": 1, "columns": 2}]},
+        {"layers": 1},
     ],
 )
 def test_damaged_json_is_refused(qwen2: LoadedModel, change: dict) -> None:

@@ -320,7 +320,12 @@ def test_split_weights(folder: Path) -> None:
         ({"intermediate_size": 49}, r"mlp.down_proj.weight with shape \[32, 48\].*\[32, 49\]"),
         ({"hidden_size": "big"}, "config.json that cannot be used.*hidden_size"),
         ({"hidden_act": "nope"}, "nope"),
-        ({"model_type": "unheard_of"}, "config.json that cannot be used"),
+        ({"model_type": "unheard_of"}, r'"unheard_of", which is none of the \d+ that transformers'),
+        ({"model_type": "qwen22"}, r'\(the nearest is "qwen2"\)'),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "4 bits by bitsandbytes, which is not installed: pip install",
+        ),
         ({"architectures": ["Qwen2ForSequenceClassification"]}, "Qwen2ForSequenceClassification"),
         ({"architectures": ["BertForMaskedLM"], "model_type": "bert"}, "no causal"),
         ({"model_type": "vit", "architectures": None}, "is a vit"),

@@ -66,7 +66,7 @@ MAKERS = {
 }
 
 
-@pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys(), scope="module")
+@pytest.fixture(params=list(MAKERS.values()), ids=list(MAKERS), scope="module")
 def model(request: pytest.FixtureRequest) -> LoadedModel:
     return with_tokenizer(request.param())
 

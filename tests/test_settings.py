@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lens_core.errors import SettingsError
-from lens_core.settings import Settings, load_settings
+from lens_core.settings import Settings, complaint, load_settings
 
 ROOT = Path(__file__).parents[1]
 ORIGINAL = {
@@ -87,6 +88,19 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
         load_settings(written(tmp_path, "port: x\nlanguage: 3"))
     assert "port" in str(caught.value)
     assert "language" in str(caught.value)
+
+
+def test_a_value_of_several_types_has_one_fault() -> None:
+    class Asked(BaseModel):
+        model_config = ConfigDict(strict=True)
+        targets: list[int | str]
+
+    with pytest.raises(ValidationError) as caught:
+        Asked.model_validate({"targets": [1.5, 2, None]})
+    assert complaint(caught.value, Asked) == (
+        "targets.0 is 1.5: it must be a valid integer or a valid string. "
+        "targets.2 is None: it must be a valid integer or a valid string."
+    )
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:

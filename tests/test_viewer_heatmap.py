@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -49,6 +50,11 @@ def record(text: str, position: int) -> dict[str, Any]:
     }
 
 
+def entry(text: str) -> dict[str, Any]:
+    """A vocabulary entry."""
+    return {"text": text, "bytes": base64.b64encode(text.encode()).decode()}
+
+
 def table(rows: int, columns: int, cell: Callable[[int, int], Any]) -> list[list[Any]]:
     """What `cell` says of every row and column."""
     return [[cell(r, c) for c in range(columns)] for r in range(rows)]
@@ -87,14 +93,14 @@ def lens(rows: int = 7, texts: list[str] | None = None, **changes: Any) -> dict[
             for r in range(rows - 2, -2, -1)
         ],
         "columns": [{"token": record(text, i), "position": i} for i, text in enumerate(texts)],
-        "vocab": {str(i): {"text": text, "bytes": None} for i, text in enumerate(vocab)},
+        "vocab": {str(i): entry(text) for i, text in enumerate(vocab)},
         "tokens": table(rows, columns, token),
         "quantities": [
             quantity("probability", "probability", "percent", 1.0, wave),
             quantity("entropy", "amount", "number", 4.0, lambda r, c: 4 * wave(c, r)),
             quantity("rank", "probability", "rank", 4096, lambda r, c: int(4096 ** wave(r, c)) - 1),
             quantity("added", "signed", "signed", 3.0, lambda r, c: 6 * wave(r, c) - 3),
-            quantity("looked", "attention", "percent", 0.4, lambda r, c: 0.4 * wave(r, c)),
+            quantity("looked", "amount", "percent", 0.4, lambda r, c: 0.4 * wave(r, c)),
         ],
         "quantity": "probability",
         "top": {
@@ -150,7 +156,7 @@ def attention(n: int = 12, **changes: Any) -> dict[str, Any]:
         quantities=[
             {
                 **{"key": "attention", "label": "Attention", "title": "Attention", "low": 0.0},
-                **{"scale": "attention", "format": "percent", "high": 0.5},
+                **{"scale": "amount", "format": "percent", "high": 0.5},
                 "values": table(n, n, looks),
             }
         ],

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import chromium
-import gradio as gr
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
+from viewer_stage import (
+    PARTS,
+    Stage,
+    Visit,
+    entry,
+    first_values,
+    followed,
+    records,
+    share,
+    signed,
+    strip,
+)
 
 from lens_core.settings import Settings
 from tabs.page import app_options
 from tabs.theme import theme
-from tabs.viewers import EVENTS, drawn, viewer
+from tabs.viewers import drawn
 from tabs.words import LANGUAGES, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-VIEWERS = ("token_strip", "share", "signed", "followed", "saved")
 HOSTILE = [
     "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
     "<script>document.body.dataset.pwned='script'</script>",
@@ -34,157 +41,6 @@ HOSTILE = [
     "\u0000\u0007bell",
     "  two\n\tlines \r\n",
 ]
-
-
-def entry(text: str, *, special: bool = False) -> dict[str, Any]:
-    """A vocabulary entry."""
-    return {"text": text, "bytes": None if special else base64.b64encode(text.encode()).decode()}
-
-
-def records(*clusters: str | tuple[str, ...], special: tuple[int, ...] = ()) -> list[dict[str, Any]]:
-    """Token records; a tuple is one character and the bytes of each of its tokens."""
-    found: list[dict[str, Any]] = []
-    for number, cluster in enumerate(clusters):
-        whole, *parts = (cluster,) if isinstance(cluster, str) else cluster
-        for k, code in enumerate(parts or [whole.encode().hex(" ").upper()]):
-            control = number in special
-            found.append(
-                {
-                    "i": len(found),
-                    "id": 100 + len(found),
-                    "piece": whole,
-                    "bytes_hex": None if control else code,
-                    "text": whole if k == max(0, len(parts) - 1) else "",
-                    "cluster": number,
-                    "cluster_text": whole,
-                    "kind": "special" if control else "partial" if parts else "normal",
-                }
-            )
-    return found
-
-
-def strip(**changes: Any) -> dict[str, Any]:
-    tokens = records("<|start|>", "The", " capital", " of", " France", " is", special=(0,))
-    detail = ["States read back as the model's own logits: within 0.0", "6 layers · width 128"]
-    return {
-        "tokens": tokens,
-        "limit": 512,
-        "prediction": {"entry": entry(" Paris"), "p": 0.9955},
-        "badge": {"state": "good", "text": "Exact decomposition · 3e-7", "detail": detail},
-        "facts": ["float32", "CPU", "0.08 s"],
-        "n_prompt": 6,
-        "selected": None,
-        **changes,
-    }
-
-
-def share(**changes: Any) -> dict[str, Any]:
-    tokens = {" Paris": 0.9955, " Tehran": 0.0013, " Vientiane": 0.0007, " Moscow": 0.0006}
-    return {
-        "title": "Prediction after the prompt",
-        "how": None,
-        "kind": "share",
-        "rows": [{"entry": entry(text), "value": p} for text, p in tokens.items()],
-        "high": None,
-        "format": "percent",
-        "sums": [],
-        "badge": None,
-        "empty": None,
-        **changes,
-    }
-
-
-PARTS = (-0.06, 0.06, 0.29, 0.77, -0.20, 2.77, -0.18, 1.54, 0.96, 1.03, 1.83, 2.51, 3.65)
-
-
-def signed(**changes: Any) -> dict[str, Any]:
-    names = ["Embedding", *(f"{part} L{n}" for n in range(6) for part in ("Attention", "MLP"))]
-    rows = [{"label": name, "value": value} for name, value in zip(names, PARTS, strict=True)]
-    return {
-        "title": {"key": "Who pushed {token} up", "entry": entry(" Paris")},
-        "how": "each bar is what one part added to the logit of the target.",
-        "kind": "signed",
-        "rows": rows,
-        "high": None,
-        "format": "signed",
-        "sums": [
-            {"label": "Sum of the parts", "value": 14.98},
-            {"label": "Logit of the model", "value": 14.98},
-        ],
-        "badge": {"state": "good", "text": "Adds up"},
-        "empty": None,
-        **changes,
-    }
-
-
-def followed(*groups: tuple[str, ...], **changes: Any) -> dict[str, Any]:
-    groups = groups or ((" Paris",), (" Vientiane", " Hanoi"), (" called",))
-    lines = [
-        {
-            "entries": [entry(text) for text in group],
-            "ids": list(range(len(group))),
-            "series": n + 1,
-        }
-        for n, group in enumerate(groups)
-    ]
-    return {
-        "title": "Rise and fall of each candidate",
-        "how": "look for the crossing, where the answer overtakes its rivals.",
-        "lines": lines,
-        "suggested": [
-            {"id": 7, "entry": entry(" Baghdad")},
-            {"id": 8, "entry": entry("<|end|>", special=True)},
-        ],
-        "error": None,
-        **changes,
-    }
-
-
-def first_values() -> dict[str, dict[str, Any]]:
-    saved = {"name": "old.json", "type": "application/json", "text": "{}", "serial": 1}
-    return {
-        "token_strip": strip(),
-        "share": share(),
-        "signed": signed(),
-        "followed": followed(),
-        "saved": saved,
-    }
-
-
-@dataclass
-class Stage:
-    """A page with the small viewers; `values` is what the next press of Send shows."""
-
-    url: str = ""
-    values: dict[str, dict[str, Any]] = field(default_factory=first_values)
-    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-
-    def page(self) -> gr.Blocks:
-        """The viewers, each in a panel, every event of theirs kept."""
-        with gr.Blocks() as page:
-            made = {}
-            for name in VIEWERS:
-                kind = {"share": "bars", "signed": "bars"}.get(name, name)
-                panel = {"elem_classes": "lens-panel", "elem_id": name}
-                options = {"max_width": 380} if kind == "bars" else {}
-                with gr.Column(**panel, **{"min_width": options.get("max_width", 100)}):
-                    made[name] = viewer(kind, self.values[name])
-                for event in EVENTS[kind]:
-                    getattr(made[name], event)(self.taker(name, event), None, made[name])
-            send = gr.Button("Send")
-            send.click(lambda: [drawn(self.values[name]) for name in VIEWERS], None, [*made.values()])
-        return page
-
-    def taker(self, name: str, event: str) -> Callable[[gr.EventData], Any]:
-        """What keeps an event, and answers with another value where a test has prepared one."""
-
-        def take(data: gr.EventData) -> Any:
-            self.events.append((name, event, dict(data._data)))
-            answer = self.answers.get((name, event))
-            return gr.skip() if answer is None else drawn(answer)
-
-        return take
 
 
 @pytest.fixture(scope="module")
@@ -223,68 +79,6 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-class Visit:
-    """One page of the stage, with the errors it raised."""
-
-    def __init__(
-        self,
-        browser: Browser,
-        stage: Stage,
-        *,
-        width: int = 1400,
-        theme: str = "light",
-        language: str = "en",
-        touch: bool = False,
-    ) -> None:
-        self.stage = stage
-        size: Any = {"width": width, "height": 900}
-        self.context = browser.new_context(viewport=size, has_touch=touch)
-        self.page: Page = self.context.new_page()
-        self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(f"{stage.url}?__theme={theme}&lang={language}")
-        for name in VIEWERS[:-1]:
-            self.page.locator(f"#{name} .lens-viewer[data-ready]").wait_for(timeout=30_000)
-
-    def show(self, **values: dict[str, Any]) -> None:
-        """Let Python send these values."""
-        self.stage.values |= values
-        self.act(lambda: self.page.get_by_role("button", name="Send").click(), *values)
-
-    def act(self, do: Callable[[], Any], *redrawn: str) -> None:
-        """Do something, and wait until these viewers have drawn again."""
-        shown = {name: self.drawings(name) for name in redrawn if name != "saved"}
-        do()
-        for name, count in shown.items():
-            self.page.wait_for_function(
-                "([name, count]) => +document.querySelector(`#${name} .lens-viewer`)"
-                ".dataset.ready > count",
-                arg=[name, count],
-                timeout=10_000,
-            )
-
-    def drawings(self, name: str) -> int:
-        return int(self.page.locator(f"#{name} .lens-viewer").get_attribute("data-ready") or 0)
-
-    def event(self, name: str, event: str) -> dict[str, Any]:
-        """The data of the first event of that kind that reaches Python."""
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            for found in self.stage.events:
-                if found[:2] == (name, event):
-                    return found[2]
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"{name}.{event} did not arrive: {self.stage.events}")
-
-    def focused(self) -> str | None:
-        """The name that the viewers give to what has the focus."""
-        return self.page.evaluate("document.activeElement.dataset.focus ?? null")
-
-    def close(self) -> None:
-        assert self.errors == []
-        self.context.close()
-
-
 @pytest.fixture
 def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
     visit = Visit(browser, stage)
@@ -293,7 +87,9 @@ def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
 
 
 def test_every_word_of_the_viewers_is_there_in_all_languages() -> None:
-    keys = [key for key in words()["en"] if key.split(".")[0] in ("bars", "followed", "token_strip")]
+    keys = [
+        key for key in words()["en"] if key.split(".")[0] in ("bars", "followed", "token_strip")
+    ]
     assert len(keys) > 20
     for key in keys:
         texts = [words()[language][key] for language in LANGUAGES]
@@ -329,7 +125,8 @@ def test_signed_values_stand_on_their_side_of_zero_and_say_their_sign(visit: Vis
             row.querySelector('.plot').style.getPropertyValue('--zero')) / 100;
           const [bar, text] = [box(row.querySelector('.bar')), box(row.querySelector('.value'))];
           return [row.querySelector('.value').textContent, bar.left - zero, bar.right - zero,
-                  text.left - bar.right, bar.left - text.right, box(row.querySelector('.label')).right];
+                  text.left - bar.right, bar.left - text.right,
+                  box(row.querySelector('.label')).right];
         })"""
     )
     assert len(found) == 13
@@ -339,9 +136,8 @@ def test_signed_values_stand_on_their_side_of_zero_and_say_their_sign(visit: Vis
         assert 0 < (after if value > 0 else before) < 12, "the value stands at the tip"
     assert len({round(row[-1]) for row in found}) == 1, "labels end on one line"
     assert visit.page.locator("#signed h2").text_content() == "Who pushed  Paris up"
-    assert visit.page.locator("#signed .sums").inner_text().split() == [
-        *"Sum of the parts 14.98 Logit of the model 14.98".split()
-    ]
+    assert visit.page.locator("#signed dt").all_inner_texts()[1] == "Logit of the model"
+    assert visit.page.locator("#signed dd").all_inner_texts() == ["14.98", "14.98"]
     assert "Adds up" in visit.page.locator("#signed .badge").inner_text()
 
 
@@ -414,8 +210,10 @@ def test_each_line_shows_its_mark_its_tokens_and_what_can_be_done(visit: Visit) 
     ]
     assert len(set(dashes)) == 3
     assert [lines.nth(n).get_by_role("button").count() for n in range(3)] == [1, 3, 2]
-    names = lines.nth(1).get_by_role("button").evaluate_all(
-        "all => all.map(one => one.getAttribute('aria-label'))"
+    names = (
+        lines.nth(1)
+        .get_by_role("button")
+        .evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
     )
     assert names == [
         "Join ·Vientiane + ·Hanoi with ·Paris: one line, their sum",
@@ -621,62 +419,63 @@ def test_a_drag_over_the_text_copies_it_and_selects_no_token(visit: Visit) -> No
     assert visit.stage.events == []
 
 
-@pytest.mark.parametrize(
-    ("text", "marks"),
-    [
-        ("\U000e0041", ["U+E0041"]),
-        ("\u3164", ["U+3164"]),
-        ("\u00a0", ["U+00A0"]),
-        ("\u2003\u115f", ["U+2003", "U+115F"]),
-        ("\u0301", ["◌\u0301"]),
-        (" \u0301", ["·", "◌\u0301"]),
-        ("e\u0301", []),
-        ("\ufe0f", ["U+FE0F"]),
-        ("❤\ufe0f", []),
-        ("\ue000", ["U+E000"]),
-        ("\u202ex", ["U+202E"]),
-        ("\t\r\n", ["⇥", "␍", "⏎"]),
-    ],
-)
-def test_what_cannot_be_seen_has_a_label(visit: Visit, text: str, marks: list[str]) -> None:
+LABELS = {
+    "\U000e0041": ["U+E0041"],
+    "\u3164": ["U+3164"],
+    "\u00a0": ["U+00A0"],
+    "\u2003\u115f": ["U+2003", "U+115F"],
+    "\u0301": ["U+0301"],
+    "\u093f": ["◌\u093f"],
+    " \u0301": ["·", "U+0301"],
+    "e\u0301": [],
+    "\ufe0f": ["U+FE0F"],
+    "❤\ufe0f": [],
+    "\ue000": ["U+E000"],
+    "\u202ex": ["U+202E"],
+    "\t\r\n": ["⇥", "␍", "⏎"],
+}
+
+
+def test_what_cannot_be_seen_has_a_label(visit: Visit) -> None:
     found = visit.page.evaluate(
-        "text => { const box = lens.tokenText(text); return [box.textContent, "
-        "[...box.querySelectorAll('.lens-mark')].map(mark => mark.dataset.mark)]; }",
-        text,
+        "texts => texts.map(text => { const box = lens.tokenText(text); return [box.textContent, "
+        "[...box.querySelectorAll('.lens-mark')].map(mark => mark.dataset.mark)]; })",
+        list(LABELS),
     )
-    assert found == [text, marks]
+    assert found == [[text, marks] for text, marks in LABELS.items()]
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("<|start|>", "⟨start⟩"),
-        ("<s>", "⟨s⟩"),
-        ("</s>", "⟨/s⟩"),
-        ("<｜begin｜>", "⟨begin⟩"),
-        ("<|a<|b|>", "⟨a<|b⟩"),
-        ("[CLS]", "[CLS]"),
-        ("<>", "<>"),
-    ],
-)
-def test_only_the_outer_brackets_of_a_special_token_change(
-    visit: Visit, text: str, shown: str
-) -> None:
-    entry = {"text": text, "bytes": None}
-    assert visit.page.evaluate("entry => lens.seen(lens.vocabText(entry))", entry) == shown
-    assert visit.page.evaluate("entry => lens.vocabText(entry).textContent", entry) == text
+SPECIAL = {
+    "<|start|>": "⟨start⟩",
+    "<s>": "⟨s⟩",
+    "</s>": "⟨/s⟩",
+    "<｜begin｜>": "⟨begin⟩",
+    "<|a<|b|>": "⟨a<|b⟩",
+    "[CLS]": "[CLS]",
+    "<>": "<>",
+}
+
+
+def test_only_the_outer_brackets_of_a_special_token_change(visit: Visit) -> None:
+    found = visit.page.evaluate(
+        "texts => texts.map(text => { const box = lens.vocabText({text, bytes: null}); "
+        "return [box.textContent, lens.seen(box)]; })",
+        list(SPECIAL),
+    )
+    assert found == [[text, shown] for text, shown in SPECIAL.items()]
 
 
 def test_a_long_prompt_starts_at_its_end_and_is_drawn_at_once(visit: Visit) -> None:
     tokens = records("<|start|>", *(f" word{n}" for n in range(1023)), special=(0,))
-    visit.show(token_strip=strip(tokens=tokens, limit=1024, n_prompt=1024))
+    value = strip(tokens=tokens, limit=1024, n_prompt=1024)
+    visit.show(token_strip=value)
     box = visit.page.locator("#token_strip .strip")
     assert box.locator("[role=option]").count() == 1024
     assert box.evaluate("s => s.scrollLeft + s.clientWidth >= s.scrollWidth - 2")
     assert "more-before" in str(box.get_attribute("class"))
     assert "more-after" not in str(box.get_attribute("class"))
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
-    took = visit.page.evaluate(DRAWING_TIME)
+    took = visit.page.evaluate(DRAWING_TIME, drawn(value))
     assert took < 300, f"1,024 tokens took {took:.0f} ms"
     visit.page.keyboard.press("Tab")
     box.locator("[tabindex='0']").focus()
@@ -684,21 +483,23 @@ def test_a_long_prompt_starts_at_its_end_and_is_drawn_at_once(visit: Visit) -> N
     assert box.evaluate("s => s.scrollLeft") < 30
 
 
-DRAWING_TIME = """async () => {
-  const root = document.querySelector('#token_strip .lens-viewer');
+DRAWING_TIME = """async value => {
   const times = [];
   for (let n = 0; n < 5; n++) {
-    document.body.classList.toggle('dark');
-    const ready = root.dataset.ready;
-    const start = performance.now();
-    while (root.dataset.ready === ready) await new Promise(requestAnimationFrame);
-    root.getBoundingClientRect();
+    const element = lens.make('div', '', lens.make('div', 'lens-viewer lens-token-strip'));
+    document.querySelector('#token_strip').append(element);
+    element.getBoundingClientRect();
     await new Promise(requestAnimationFrame);
+    const start = performance.now();
+    lens.viewers.token_strip({element, props: {value}, watch: () => {}, trigger: () => {}});
+    while (!element.firstChild.dataset.ready) await new Promise(requestAnimationFrame);
+    element.getBoundingClientRect();
     times.push(performance.now() - start);
+    element.remove();
   }
-  return times.sort((a, b) => a - b)[2];
+  return Math.min(...times);
 }"""
-"""Median time in ms from a change of theme until everything is drawn again."""
+"""The time in ms to draw a value and lay it out; the least of five, as other work only adds."""
 
 
 # ---- saved
@@ -706,7 +507,7 @@ DRAWING_TIME = """async () => {
 
 def test_a_new_file_is_saved_once_and_the_first_one_is_not(visit: Visit, tmp_path: Path) -> None:
     downloads: list[Any] = []
-    visit.page.on("download", downloads.append)
+    visit.page.on("download", lambda file: downloads.append(file))
     visit.page.wait_for_timeout(300)
     file = {"name": "lens.csv", "type": "text/csv", "text": "a,b\n<1>,é\n", "serial": 2}
     with visit.page.expect_download() as download:
@@ -723,26 +524,26 @@ def test_a_new_file_is_saved_once_and_the_first_one_is_not(visit: Visit, tmp_pat
 # ---- all of them
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_is_executed(visit: Visit, text: str) -> None:
-    visit.show(
-        token_strip=strip(
-            tokens=records(text, text),
-            prediction={"text": text, "p": 0.1},
-            badge={"state": "poor", "text": text, "detail": [text]},
-            facts=[text],
-        ),
-        share=share(title=text, rows=[{"entry": entry(text), "value": 0.5}]),
-        signed=signed(
-            title={"key": text, "entry": entry(text)}, rows=[{"label": text, "value": -1.0}]
-        ),
-        followed=followed((text,), (text, text), title=text, error=text),
-    )
-    assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
-    assert visit.page.locator(".lens-viewer :is(img, script, iframe)").count() == 0
-    assert visit.page.locator("#share .chip").text_content() == text
-    assert visit.page.locator("#followed .chip").first.text_content() == text
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
+def test_no_text_is_executed(visit: Visit) -> None:
+    for text in HOSTILE:
+        visit.show(
+            token_strip=strip(
+                tokens=records(text, text),
+                prediction={"text": text, "p": 0.1},
+                badge={"state": "poor", "text": text, "detail": [text]},
+                facts=[text],
+            ),
+            share=share(title=text, rows=[{"entry": entry(text), "value": 0.5}]),
+            signed=signed(
+                title={"key": text, "entry": entry(text)}, rows=[{"label": text, "value": -1.0}]
+            ),
+            followed=followed((text,), (text, text), title=text, error=text),
+        )
+        assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
+        assert visit.page.locator(".lens-viewer :is(img, script, iframe)").count() == 0
+        assert visit.page.locator("#share .chip").text_content() == text
+        assert visit.page.locator("#followed .chip").first.text_content() == text
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

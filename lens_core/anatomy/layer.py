@@ -125,14 +125,14 @@ def _sequential(seen: Seen, projection: Call) -> LayerParts | None:
                 if scale is None:
                     continue
                 add = AddMap(call.module, scale, post_norm, base_norm)
-                found = _with_mlp(seen, projection, reader, state, add)
+                found = _with_mlp(seen, projection, reader, state, add=add)
                 if found is not None:
                     return found
     return None
 
 
 def _with_mlp(
-    seen: Seen, projection: Call, reader: Call, state: Tensor, add: AddMap
+    seen: Seen, projection: Call, reader: Call, state: Tensor, *, add: AddMap
 ) -> LayerParts | None:
     """Complete a sequential block: find what the MLP adds, before or after a norm of the sum."""
     calls = [call for call in seen.probe.calls if call.order > projection.ended]
@@ -174,7 +174,7 @@ def _parallel(seen: Seen, projection: Call) -> LayerParts | None:
             mlp = seen.rows(call.output)
             if call.order in around or call is attn_call or mlp is None or attn is None:
                 continue
-            scales = _explains_two(seen, seen.after, seen.before, attn, mlp)
+            scales = _explains_two(seen, seen.after, seen.before, (attn, mlp))
             if scales is None or _is_read(seen, projection, seen.before, scales[0] * attn):
                 continue
             parts = LayerParts(
@@ -234,9 +234,10 @@ def _explains(seen: Seen, total: Tensor, base: Tensor, part: Tensor | None) -> f
 
 
 def _explains_two(
-    seen: Seen, total: Tensor, base: Tensor, first: Tensor, second: Tensor
+    seen: Seen, total: Tensor, base: Tensor, pair: tuple[Tensor, Tensor]
 ) -> tuple[float, float] | None:
     """The scales with `total = base + scale_1 * first + scale_2 * second`, or None."""
+    first, second = pair
     weight = 1 / (base.abs() + first.abs() + second.abs()).clamp_min(1e-30)
     columns = torch.stack([(first * weight).flatten(), (second * weight).flatten()], dim=1).double()
     change = ((total - base) * weight).flatten()[:, None].double()

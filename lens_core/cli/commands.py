@@ -14,14 +14,17 @@ import typer
 from lens_core.cli import options as given
 from lens_core.cli.output import (
     STREAM,
-    check_json_target,
+    check_targets,
     prompt_text,
     reported,
     whole_numbers,
     write_json,
+    write_text,
+    writing,
 )
 
 if TYPE_CHECKING:
+    from lens_core.lens import LogitLens
     from lens_core.models import LoadedModel
     from lens_core.settings import Settings
 
@@ -43,9 +46,13 @@ def logit_lens_command(
     prompt: given.Prompt,
     model: given.Model = "demo",
     json: given.JsonFile = None,
+    csv: given.CsvFile = None,
+    png: given.PngFile = None,
+    html: given.HtmlFile = None,
     k: given.K = 5,
     components: given.Components = None,
     layers: given.Layers = None,
+    layer_step: given.LayerStep = None,
     positions: given.Positions = None,
     scale: given.Scale = "final",
     norm: given.Norm = "final",
@@ -78,6 +85,11 @@ def logit_lens_command(
     The important layers with their top tokens: block outputs as probabilities, attention and MLP
     as the logits they add; then the top token of every layer at the last positions.
     """
+    if layers is not None and layer_step is not None:
+        raise typer.BadParameter("Give --layers or --layer-step.", param_hint="--layer-step")
+    from lens_core import logit_lens
+    from lens_core.cli.lens_report import lens_report
+
     options: dict[str, Any] = {
         "k": k,
         "layers": whole_numbers("--layers", layers),
@@ -104,15 +116,22 @@ def logit_lens_command(
         "trust_remote_code": trust_remote_code,
     }
     with reported():
-        check_json_target(json)
+        check_targets(json, csv, files=(png, html))
         text = prompt_text(prompt)
         chosen = _settings(settings)
         options["max_tokens"] = max_tokens or chosen.max_tokens.logit_lens
         loaded = _load(chosen, model, loading)
         options["components"] = _components(loaded, components)
+        if layer_step is not None:
+            options["layers"] = _every(layer_step, loaded.n_layers)
+        ids = loaded.tokenize(text, template=template, special=special)
         with _edited(loaded, edit or (), strength):
-            record = _lens_record(loaded, text, template, special, options)
-        _show_lens(record, json)
+            result = logit_lens(loaded, ids, **options)
+        _write_lens(result, json=json, csv=csv)
+        _draw_lens(result, png=png, html=html)
+        if STREAM not in (json, csv):
+            record, columns = result.to_json(), get_terminal_size((100, 24)).columns
+            _write(lens_report(record, columns=columns))
 
 
 @app.command("models")
@@ -124,7 +143,7 @@ def models_command(json: given.JsonFile = None, settings: given.SettingsFile = N
     from lens_core.cli.model_report import listed_models, model_list
 
     with reported():
-        check_json_target(json)
+        check_targets(json)
         records = listed_models(_settings(settings))
         if json is not None:
             write_json(json, {"schema": "lens_core/models/1", "models": records})
@@ -157,7 +176,7 @@ def check_command(
         "trust_remote_code": trust_remote_code,
     }
     with reported():
-        check_json_target(json)
+        check_targets(json)
         loaded = _load(_settings(settings), model, loading)
         check = loaded.self_check.to_json()
         record = {**loaded.header("check"), "facts": asdict(loaded.facts), "measured": check}
@@ -209,26 +228,31 @@ def _edited(loaded: "LoadedModel", files: Sequence[str], strength: float) -> Exi
     return stack
 
 
-def _lens_record(
-    loaded: "LoadedModel",
-    text: str,
-    template: str | None,
-    special: str,
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    from lens_core import logit_lens
-
-    ids = loaded.tokenize(text, template=template, special=special)
-    return logit_lens(loaded, ids, **options).to_json()
+def _every(step: int, count: int) -> list[int]:
+    """Every so many layers, and the last."""
+    return sorted({*range(0, count, step), count - 1})
 
 
-def _show_lens(record: dict[str, Any], json: str | None) -> None:
-    from lens_core.cli.lens_report import lens_report
-
+def _write_lens(result: "LogitLens", *, json: str | None, csv: str | None) -> None:
     if json is not None:
-        write_json(json, record)
-    if json != STREAM:
-        _write(lens_report(record, columns=get_terminal_size((100, 24)).columns))
+        write_json(json, result.to_json())
+    if csv is not None:
+        write_text(csv, result.to_csv())
+
+
+def _draw_lens(result: "LogitLens", *, png: str | None, html: str | None) -> None:
+    """The heat map of the block outputs, or of the first component where they are left out."""
+    if png is None and html is None:
+        return
+    from lens_core.figures import lens_heatmap, save_html, save_png
+
+    name = "resid_post" if "resid_post" in result.cells else next(iter(result.cells))
+    quantity = "logit" if result.cells[name].top_p is None else "probability"
+    figure = lens_heatmap(result, name, quantity)
+    for file, save in ((png, save_png), (html, save_html)):
+        if file is not None:
+            with writing(file):
+                save(figure, file)
 
 
 def _write(lines: Iterable[str]) -> None:

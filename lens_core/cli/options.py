@@ -24,6 +24,18 @@ JsonFile: TypeAlias = Annotated[
         "--json", metavar="FILE", help='Write everything as JSON; "-" is standard output.'
     ),
 ]
+CsvFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--csv", metavar="FILE", help='Write the tokens of every cell; "-" is standard output.'
+    ),
+]
+PngFile: TypeAlias = Annotated[
+    str | None, typer.Option("--png", metavar="FILE", help="Write the heat map as a picture.")
+]
+HtmlFile: TypeAlias = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write the heat map as a web page.")
+]
 SettingsFile: TypeAlias = Annotated[
     str | None,
     typer.Option("--settings", metavar="FILE", help="A YAML file that names models and limits."),
@@ -54,6 +66,12 @@ Components: TypeAlias = Annotated[
 ]
 Layers: TypeAlias = Annotated[
     str | None, typer.Option(metavar="LIST", help="Such as 0,5,-1. Default: all.")
+]
+LayerStep: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--layer-step", min=1, metavar="N", help="Read every Nth layer and the last; not --layers."
+    ),
 ]
 Positions: TypeAlias = Annotated[
     str | None, typer.Option(metavar="LIST", help="Such as 0,5,-1. Default: all.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,26 @@ def prompt_text(prompt: str) -> str:
     return text.removesuffix("\n").removesuffix("\r") if prompt == STREAM else text
 
 
-def check_json_target(name: str | None) -> None:
-    """Refuse a file that cannot be written, before anything is computed.
+def check_targets(*names: str | None, files: Collection[str | None] = ()) -> None:
+    """Refuse files that cannot be written, before anything is computed.
+
+    Args:
+        names: files, one of which may be "-" for standard output.
+        files: those that cannot go to standard output.
 
     Raises:
-        InputError: its folder is missing, or the name is a folder.
+        InputError: a folder is missing, a name is a folder, or standard output is named twice.
     """
-    if name is None or name == STREAM:
-        return
+    if names.count(STREAM) > 1:
+        raise InputError('"-" is given for two files; standard output can take one.')
+    if STREAM in files:
+        raise InputError('A picture or page cannot go to "-"; give the name of a file.')
+    for name in (*names, *files):
+        if name is not None and name != STREAM:
+            _check_target(name)
+
+
+def _check_target(name: str) -> None:
     path = Path(name)
     if not path.parent.is_dir():
         raise InputError(
@@ -75,12 +87,32 @@ def write_json(name: str, record: Mapping[str, Any]) -> None:
     """
     from lens_core.records import dumps
 
-    data = dumps(record).encode("utf-8") + b"\n"
+    write_text(name, dumps(record) + "\n")
+
+
+def write_text(name: str, text: str) -> None:
+    """Write UTF-8 text to a file, or to standard output for "-".
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    data = text.encode("utf-8")
     if name == STREAM:
         typer.echo(data, nl=False)
         return
-    try:
+    with writing(name):
         Path(name).write_bytes(data)
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Refuse a file that turns out not to be writable.
+
+    Raises:
+        InputError: says why.
+    """
+    try:
+        yield
     except OSError as error:
         raise InputError(f'The file "{name}" cannot be written: {error.strerror}.') from error
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CELL_WIDTH, CELL_HEIGHT = 104, 26
 """Pixels of a cell."""
-LEFT, FOOT = 150, 62
+LEFT, FOOT = 150, 52
 """Pixels for the labels of the rows, and for the legend."""
 
 
@@ -121,9 +121,9 @@ def _coloured(grid: Grid, clicks: list[list[Any]], colours: Palette, place: int)
             "thickness": 10,
             "lenmode": "pixels",
             "len": 140,
-            "x": 0,
+            "x": 0.5 * place,
             "xanchor": "left",
-            "xpad": 200 * place,
+            "xpad": 0,
             "y": 0,
             "yref": "paper",
             "yanchor": "top",
@@ -131,6 +131,7 @@ def _coloured(grid: Grid, clicks: list[list[Any]], colours: Palette, place: int)
             "tickmode": "array",
             "tickvals": [0, 1],
             "ticktext": list(grid.ends),
+            "tickangle": 0,
             "outlinewidth": 0,
             "tickfont": {"color": colours.subdued},
         },

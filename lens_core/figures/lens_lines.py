@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 HEIGHT = 260
-TOP, BOTTOM, LEFT = 12, 30, 48
+TOP, BOTTOM, LEFT = 12, 30, 52
 """Pixels around the lines."""
 GAP = 15
 """Pixels between the labels at the ends of the lines."""
@@ -62,7 +62,8 @@ def trajectories(
     """The probability of each line after the embedding and after every layer, 0 to 100 %.
 
     The names stand at the ends of the lines, at least 15 pixels apart. `text` of a point is its
-    probability and rank, `customdata` its layer (-1 for the embedding).
+    probability and rank, `customdata` its layer (-1 for the embedding); `meta` of a trace is the
+    index of its line, its series and its role (before, after or only).
 
     Args:
         result: a logit lens with a tracked position, or its JSON form.
@@ -84,13 +85,13 @@ def trajectories(
     chosen = _with_series(lines)
     traces: list[dict[str, Any]] = []
     ends: list[tuple[str, int | None, float]] = []
-    for line in chosen:
+    role = "only" if earlier is None else "after"
+    for i, line in enumerate(chosen):
         course = _course(record, line.ids, position, said)
+        traces.append(_trace(course, line.series, (i, role), colours, said))
         if earlier is not None:
             past = _course(earlier, line.ids, position, said)
-            traces.append(_trace(past, line.series, "before", colours, said))
-        role = "only" if earlier is None else "after"
-        traces.append(_trace(course, line.series, role, colours, said))
+            traces.append(_trace(past, line.series, (i, "before"), colours, said))
         known = [p for p in course.p if p is not None]
         if known:
             ends.append((course.name, line.series, known[-1]))
@@ -99,7 +100,8 @@ def trajectories(
     layout = _layout(depths, colours, ends, height=height, title=title)
     layout["annotations"] = _labels(ends, depths - 1, room, colours)
     layout["shapes"] = [_shade(layer, colours) for layer in shaded]
-    return figure(traces, layout)
+    # The first line is drawn last, over the others (`zorder` would clip its end markers).
+    return figure(traces[::-1], layout)
 
 
 def pushed_apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -200,13 +202,18 @@ def _note(
 
 
 def _trace(
-    course: _Course, series: int | None, role: str, colours: Palette, words: Mapping[str, str]
+    course: _Course,
+    series: int | None,
+    place: tuple[int, str],
+    colours: Palette,
+    words: Mapping[str, str],
 ) -> dict[str, Any]:
-    depths = len(course.p)
+    """One line; `place` is its index among the lines, and before, after or only."""
+    (index, role), depths = place, len(course.p)
     x = [words["embed"], *(f"L{layer}" for layer in range(depths - 1))]
     notes = [escape(note).replace("\n", "<br>") for note in course.notes]
     name = escape(cut(course.name, 3 * LABEL_COLUMNS))
-    meta: dict[str, Any] = {"role": role}
+    meta: dict[str, Any] = {"role": role, "line": index}
     if series is not None:
         meta["series"] = series
     after = ""
@@ -283,6 +290,7 @@ def _layout(
             dtick=0.25,
             # Probabilities are always shown from 0 to 100 %; zooming is along the layers.
             fixedrange=True,
+            ticklabelstandoff=8,
             showgrid=True,
             gridcolor=colours.rule,
             zeroline=True,

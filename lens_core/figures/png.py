@@ -179,7 +179,8 @@ class _Drawer:
 
     def _legend(self, bar: Mapping[str, Any], scale: Any) -> None:
         """The colours of the cells with both ends."""
-        x, y = self.left + bar["xpad"], self.bottom - bar["ypad"] - 22
+        inner = self.width - self.left - self.layout["margin"]["r"]
+        x, y = self.left + bar["x"] * inner, self.bottom - bar["ypad"] - 22
         place = (x / self.width, y / self.height, bar["len"] / self.width, 10 / self.height)
         strip = self.sheet.add_axes(place)
         strip.imshow(np.linspace(0, 1, 256)[None], cmap=scale, aspect="auto")

@@ -208,7 +208,7 @@ def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, *, loc
     The scale is that of the final state, or that of the state right after the addition (local).
     """
     readout, at, layers = loaded.readout, list(grid.positions), list(grid.layers)
-    parts = getattr(trace, name)[layers][:, at]
+    parts = getattr(trace, name)[:, at][layers]
     before, after = _around(trace, name, layers, at)
     reference = after if local else trace.stream[-1][at].expand_as(parts)
     hidden = readout.part_input(parts, _inverse_scales(readout, reference)).flatten(0, 1)
@@ -234,8 +234,9 @@ def _part_cells(loaded: LoadedModel, trace: Trace, grid: Grid, name: str, *, loc
 def _around(trace: Trace, name: str, layers: list[int], at: list[int]) -> tuple[Tensor, Tensor]:
     """The stream right before and right after a part is added, [layer, position, d_model]."""
     has_mid = torch.tensor([trace.has_mid[layer] for layer in layers], device=trace.stream.device)
-    mid = trace.resid_mid[layers][:, at]
-    pre, post = trace.resid_pre[layers][:, at], trace.resid_post[layers][:, at]
+    # Positions first: a click reads one of many, in every layer.
+    mid = trace.resid_mid[:, at][layers]
+    pre, post = trace.resid_pre[:, at][layers], trace.resid_post[:, at][layers]
     choose = has_mid[:, None, None]
     # In a parallel layer both parts enter one sum.
     if name == "attn_out":

@@ -46,24 +46,24 @@ class Controls:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The values of the controls, as they come from the browser."""
+    """The values of the controls, as they come from the browser; at first, these."""
 
-    view: str
-    colour: str
-    read_at: str
-    side: str
-    k: int
-    stride: str
-    target: str
-    generate: int
-    temperature: float
-    top_p: float
-    seed: int
-    important: str
-    threshold: str
-    only_important: bool
-    scale: str
-    norm: bool
+    view: str = "grid"
+    colour: str = "probability"
+    read_at: str = "resid_post"
+    side: str = "after"
+    k: int = 5
+    stride: str = "1"
+    target: str = ""
+    generate: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    important: str = "kl_drop"
+    threshold: str = ""
+    only_important: bool = False
+    scale: str = "final"
+    norm: bool = True
 
     def sampling(self) -> dict[str, Any]:
         """What decides which tokens there are."""
@@ -103,6 +103,9 @@ class Chosen:
         }
 
 
+FIRST = Chosen()
+
+
 def toolbar(shell: Shell) -> dict[str, Component]:
     """The choices above the heat map."""
     with gr.Row(elem_classes="lens-toolbar"):
@@ -121,21 +124,21 @@ def more(shell: Shell) -> dict[str, Component]:
         with gr.Row():
             found: dict[str, Component] = {
                 "target": _text("target"),
-                "k": gr.Slider(1, 20, 5, step=1, label=text("lens.k")),
+                "k": gr.Slider(1, 20, FIRST.k, step=1, label=text("lens.k")),
                 "stride": _picker("stride", STRIDES, labels=False),
             }
         with gr.Row():
-            found["generate"] = gr.Slider(0, limit, 0, step=1, label=text("lens.generate"))
-            found["temperature"] = gr.Slider(0, 2, 0, step=0.1, label=text("lens.temperature"))
-            found["top_p"] = gr.Slider(0.05, 1, 1, step=0.05, label=text("lens.top_p"))
-            found["seed"] = gr.Number(0, label=text("lens.seed"), precision=0, minimum=0)
+            found["generate"] = gr.Slider(0, limit, FIRST.generate, step=1, label=text("lens.generate"))
+            found["temperature"] = gr.Slider(0, 2, FIRST.temperature, step=0.1, label=text("lens.temperature"))
+            found["top_p"] = gr.Slider(0.05, 1, FIRST.top_p, step=0.05, label=text("lens.top_p"))
+            found["seed"] = gr.Number(FIRST.seed, label=text("lens.seed"), precision=0, minimum=0)
         with gr.Row():
             found["important"] = _picker("important", CRITERIA)
             found["threshold"] = _text("threshold")
-            found["only_important"] = gr.Checkbox(False, label=text("lens.only_important"))
+            found["only_important"] = gr.Checkbox(FIRST.only_important, label=text("lens.only_important"))
         with gr.Row():
             found["scale"] = _picker("scale", ("final", "local", "own"))
-            found["norm"] = gr.Checkbox(True, label=text("lens.norm"))
+            found["norm"] = gr.Checkbox(FIRST.norm, label=text("lens.norm"))
     for name, component in found.items():
         shell.option(name, component)
     return found
@@ -145,17 +148,17 @@ def _segments(name: str, values: tuple[str, ...], **options: Any) -> gr.Radio:
     """A row of choices that share a border."""
     choices = [(text(f"lens.{name}_{value}"), value) for value in values]
     label = text(f"lens.{name}")
-    return gr.Radio(choices, value=values[0], label=label, elem_classes="lens-segments", **options)
+    return gr.Radio(choices, value=getattr(FIRST, name), label=label, elem_classes="lens-segments", **options)
 
 
 def _picker(name: str, values: tuple[str, ...], *, labels: bool = True) -> gr.Dropdown:
     choices = [(text(f"lens.{name}_{value}") if labels else value, value) for value in values]
-    return gr.Dropdown(choices, value=values[0], label=text(f"lens.{name}"))
+    return gr.Dropdown(choices, value=getattr(FIRST, name), label=text(f"lens.{name}"))
 
 
 def _text(name: str) -> gr.Textbox:
     label, hint = text(f"lens.{name}"), text(f"lens.{name}_hint")
-    return gr.Textbox("", label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
+    return gr.Textbox(getattr(FIRST, name), label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
 
 
 def _number(typed: str) -> Any:

@@ -58,6 +58,11 @@ class Session:
             position=n_tokens - 1 if n_tokens == n_prompt else n_tokens - 2,
         )
 
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Session:
+        """The session that a JSON file holds: lists become tuples again."""
+        return cls(**{name: _frozen(value) for name, value in record.items()})
+
     def at(self, position: int) -> Session:
         """Look at another position; what was followed there is not followed here."""
         if position == self.position:
@@ -118,3 +123,7 @@ class Session:
         tokens = [token for line in lines for token in line]
         target = self.target if self.target in tokens else None
         return replace(self, pinned=lines, target=target)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -62,28 +62,39 @@ class Parts:
 
 def build(shell: Shell) -> None:
     """Lay the tab out in the current Gradio context and wire its private events."""
+    first = shell.first.get("viewers", {})
     with gr.Row(elem_classes="lens-grid"):
         with gr.Column(elem_classes="lens-main lens-result"):
             with gr.Column(elem_classes="lens-panel", elem_id="lens-panel-map"):
                 panel_head("lens.title", "lens.how")
                 choices = toolbar(shell)
-                heatmap = viewer("heatmap", elem_id="lens-heatmap", elem_classes="lens-view-grid")
-                ranks = viewer("heatmap", elem_id="lens-ranks", elem_classes="lens-view-ranks")
+                heatmap = viewer(
+                    "heatmap",
+                    first.get("heatmap"),
+                    elem_id="lens-heatmap",
+                    elem_classes="lens-view-grid",
+                )
+                ranks = viewer(
+                    "heatmap",
+                    first.get("ranks"),
+                    elem_id="lens-ranks",
+                    elem_classes="lens-view-ranks",
+                )
                 step = gr.Slider(
                     1, 2, 1, step=1, label=text("lens.step"), visible=False, elem_id="lens-step"
                 )
                 choices |= more(shell)
             with gr.Column(elem_classes="lens-panel"):
-                followed = viewer("followed")
-                chart = viewer("chart")
+                followed = viewer("followed", first.get("followed"))
+                chart = viewer("chart", first.get("chart"))
         with gr.Column(elem_classes="lens-inspector lens-result"):
             with gr.Column(elem_classes="lens-panel"):
-                prediction = viewer("bars")
+                prediction = viewer("bars", first.get("prediction"))
             with gr.Column(elem_classes="lens-panel"):
-                attribution = viewer("bars")
+                attribution = viewer("bars", first.get("attribution"))
     controls = Controls(**choices)
     side = controls.side
-    session = gr.State(None)
+    session = gr.State(Session.from_json(shell.first["session"]) if shell.first else None)
     parts = Parts(
         heatmap, ranks, prediction, attribution, followed, chart, step, side, session
     )
@@ -92,7 +103,7 @@ def build(shell: Shell) -> None:
 
 
 def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> None:
-    tab = Tab(shell)
+    tab = Tab(shell.runtime)
     everything = controls.all()
     end = gr.State(None)  # the end of the window of positions that is shown
     shell.on_run(
@@ -110,6 +121,7 @@ def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> Non
             controls.norm.input,
             end.change,
         ],
+        shown=shell.first.get("bar"),
     )
     parts.heatmap.window(
         tab.window, inputs=[parts.session], outputs=[end], **PRIVATE
@@ -158,8 +170,8 @@ def _wire_looks(controls: Controls) -> None:
 class Tab:
     """The handlers of the tab, on one runtime; all they remember is in the session's state."""
 
-    def __init__(self, shell: Shell) -> None:
-        self._runtime: Runtime = shell.runtime
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def run(
         self, shared: dict[str, Any], end: int | None, *values: Any
@@ -339,9 +351,7 @@ class Tab:
 
         record = detail.to_json()
         old = None if before is None else before.to_json()
-        lines = [list(line) for line in session.pinned]
-        if not lines:
-            lines = [[int(token)] for token in detail.tracked[0].ids[:CANDIDATES]]
+        lines = [list(line) for line in session.pinned] or _candidates(detail)
         figure = figure_json(lens_trajectories(detail, lines, before=before))
         ranks = views.ranks(record, only_important=chosen.only_important)
         session = session.showing(lines, record, ranks.get("tokens", []))
@@ -354,6 +364,13 @@ class Tab:
             drawn(views.course(figure, record)),
             session,
         )
+
+
+def _candidates(detail: Any) -> list[list[int]]:
+    """The answer first, then those with the highest probability at any layer."""
+    answer = int(detail.final_ids[0])
+    tokens = sorted(map(int, detail.tracked[0].ids), key=lambda token: token != answer)
+    return [[token] for token in tokens[:CANDIDATES]]
 
 
 def _nothing() -> tuple[Any, ...]:

@@ -337,7 +337,7 @@ def followed(
             {
                 "ids": list(line),
                 "entries": [vocab[str(token)] for token in line],
-                "series": index % 4 + 1,
+                "series": index + 1 if index < 4 else 0,  # the rest is grey
                 "pinned": pinned,
             }
             for index, line in enumerate(lines)

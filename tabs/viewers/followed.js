@@ -7,7 +7,7 @@ const DASHES = { 1: "", 2: "6 3", 3: "1.5 3", 4: "7 3 1.5 3" };
 const ICONS = {
   remove: "M3.5 3.5l7 7M10.5 3.5l-7 7",
   join: "M6 4H4.5a3 3 0 0 0 0 6H6M8 4h1.5a3 3 0 0 1 0 6H8M5 7h4",
-  split: "M5 4h-.5a3 3 0 0 0 0 6H5M9 4h.5a3 3 0 0 1 0 6H9M8.5 2l-3 10",
+  split: "M1.5 7H5l4-4h3.5M5 7l4 4h3.5",
 };
 
 // A piece of the line in the chart: its dash and its marker.

@@ -55,11 +55,15 @@ function ring(context, x, y, width, height, line, colour, halo) {
 // Draws one grid again and again; shortened texts are kept between drawings.
 function painter(grid, layout, look) {
   const shortened = new Map();
-  const room = layout.cell - 2 * PADDING - (layout.showNumber ? 26 : 0);
 
-  function tokenRuns(context, id) {
-    if (!shortened.has(id)) shortened.set(id, fitted(context, runsOf(tokenOf(grid, id)), room));
-    return shortened.get(id);
+  // The text of a token beside a number of so many digits.
+  function tokenRuns(context, id, digits) {
+    const key = `${id} ${digits}`;
+    if (!shortened.has(key)) {
+      const room = layout.cell - 2 * PADDING - (digits ? 7 * digits + 3 : 0);
+      shortened.set(key, fitted(context, runsOf(tokenOf(grid, id)), room));
+    }
+    return shortened.get(key);
   }
 
   function fillCell(context, x, y, colour) {
@@ -87,21 +91,22 @@ function painter(grid, layout, look) {
     context.fillStyle = colours.text;
     const middle = y + layout.row / 2 + 1;
     const id = idAt(grid.value, r, c);
+    const figure = layout.showNumber ? numberOf(grid, r, c) : "";
     if (layout.showToken && id !== null) {
       context.font = look.fonts.token;
-      write(context, tokenRuns(context, id), x + PADDING, middle);
+      write(context, tokenRuns(context, id, figure.length), x + PADDING, middle);
     }
     if (layout.showNumber) {
       context.font = look.fonts.number;
       context.textAlign = grid.hasTokens ? "right" : "center";
-      context.fillText(numberOf(grid, r, c), grid.hasTokens ? x + layout.cell - PADDING : x + layout.cell / 2, middle);
+      context.fillText(figure, grid.hasTokens ? x + layout.cell - PADDING : x + layout.cell / 2, middle);
       context.textAlign = "left";
     }
     if (grid.value.changed?.[r]?.[c]) corner(context, x, y);
   }
 
   const yOf = (r) => layout.rowGap + r * layout.rowPitch;
-  const xOf = (c) => layout.label + layout.gap + c * layout.pitch;
+  const xOf = (c) => layout.left + c * layout.pitch;
 
   function rowLabels(context) {
     context.fillStyle = look.panel;
@@ -121,7 +126,7 @@ function painter(grid, layout, look) {
     const isEnd = column.token && c === grid.columns - 1 && !grid.value.later;
     context.fillStyle = isEnd ? look.accent : column.token ? look.text : look.subdued;
     context.font = isEnd ? look.fonts.bold : column.token ? look.fonts.token : look.fonts.label;
-    const text = fitted(context, runsOf(columnLabel(column)), layout.columnStep * layout.pitch - 4);
+    const text = fitted(context, runsOf(columnLabel(column)), layout.columnStep * layout.pitch - (layout.columnStep > 1 ? 10 : 4));
     const stepped = layout.columnStep > 1;
     write(context, text, stepped ? x + layout.cell : x + layout.cell / 2, layout.height + layout.head / 2 + 2, stepped ? "right" : "center");
   }
@@ -131,8 +136,8 @@ function painter(grid, layout, look) {
     context.fillStyle = look.panel;
     context.fillRect(0, 0, width, layout.height + layout.head);
     context.textBaseline = "middle";
-    const first = Math.max(0, Math.floor((from - layout.gap) / layout.pitch));
-    const last = Math.min(grid.columns - 1, Math.floor((from + width - layout.label) / layout.pitch));
+    const first = Math.max(0, Math.floor(from / layout.pitch));
+    const last = Math.min(grid.columns - 1, Math.floor((from + width - layout.left) / layout.pitch));
     for (let c = first; c <= last; c += 1) {
       const x = xOf(c) - from;
       for (let r = 0; r < grid.rows; r += 1) cell(context, r, c, x, yOf(r));
@@ -194,13 +199,13 @@ function canvasFace(grid, layout, root, width) {
       const box = canvas.getBoundingClientRect();
       const x = clientX - box.left;
       if (x < layout.label || x > shown) return null;
-      const c = Math.floor((x + scroller.scrollLeft - layout.label - layout.gap / 2) / layout.pitch);
-      const r = Math.floor((clientY - box.top - layout.rowGap / 2) / layout.rowPitch);
+      const c = Math.floor((x + scroller.scrollLeft - layout.left) / layout.pitch);
+      const r = Math.floor((clientY - box.top - layout.rowGap) / layout.rowPitch);
       return grid.present[r]?.[c] ? [r, c] : null;
     },
     boxOf([r, c]) {
       const box = canvas.getBoundingClientRect();
-      const x = box.left + layout.label + layout.gap + c * layout.pitch - scroller.scrollLeft;
+      const x = box.left + layout.left + c * layout.pitch - scroller.scrollLeft;
       return new DOMRect(x, box.top + layout.rowGap + r * layout.rowPitch, layout.cell, layout.row);
     },
     select(cell) {

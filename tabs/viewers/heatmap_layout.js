@@ -4,6 +4,9 @@ const { phrase } = lens;
 const TEXT = 12; // axis labels
 const MONO = 13; // tokens
 const WIDEST = 124;
+const NARROWEST = 97.5; // a word and its number
+const IN_VIEW = 4; // columns with tokens on a phone
+const RING = 3; // room for the ring around the last column
 const measuring = document.createElement("canvas").getContext("2d");
 
 // The page's own typefaces, as a canvas takes them.
@@ -25,31 +28,37 @@ function rowHeight(grid, phone) {
   return Math.round(Math.max(3, Math.min(36, (grid.rows > 48 ? 640 : 480) / grid.rows)));
 }
 
+const gapOf = (size) => (size < 6 ? 0 : size < 10 ? 1 : 1.5);
+
 // How many columns (or rows) share one label, so that no label is narrower than `least`.
 const stepOf = (least, pitch) => Math.max(1, Math.ceil(least / pitch));
 
 // The sizes for a place of this width. `fit` shows every column, however narrow.
 function layoutOf(grid, width, face, { fit = false, phone = width < 480 } = {}) {
-  const label = labelWidth(grid, face);
+  const wish = labelWidth(grid, face);
   const most = WIDEST + 1.5;
-  const all = (width - label - 1.5) / grid.columns;
-  const least = !grid.hasTokens ? 14 : phone ? Math.floor((width - label - 1.5) / 4) : 73.5;
+  const place = width - RING - wish - 3;
+  const all = place / grid.columns;
+  const least = !grid.hasTokens ? 8 : phone ? Math.floor(place / IN_VIEW) : NARROWEST;
   const natural = Math.min(most, Math.max(least, all));
   const wanted = fit ? Math.min(most, Math.max(2, all)) : natural;
-  const gap = wanted < 6 ? 0 : 1.5;
+  const gap = gapOf(wanted);
   const cell = fit && wanted < 12 ? wanted - gap : Math.floor(wanted - gap);
+  // On a phone whole columns are in view: what four of them leave over goes to the labels.
+  const over = grid.hasTokens && phone && !fit ? Math.max(0, place + gap - IN_VIEW * (cell + gap)) : 0;
+  const label = wish + (grid.columns > IN_VIEW ? over : 0);
   const row = rowHeight(grid, phone);
-  const rowGap = row < 6 ? 0 : 1.5;
+  const rowGap = gapOf(row);
   const showToken = grid.hasTokens && cell >= 28;
   const showNumber = grid.hasTokens ? cell >= 56 && !phone : cell >= 36 && row >= 14;
   return { label, cell, gap, row, rowGap, showToken, showNumber,
     pitch: cell + gap, rowPitch: row + rowGap, head: 28,
-    total: label + gap + grid.columns * (cell + gap), height: rowGap + grid.rows * (row + rowGap),
-    columnStep: stepOf(grid.hasTokens ? 46 : 28, cell + gap), rowStep: stepOf(14, row + rowGap),
-    scrolls: label + 1.5 + grid.columns * natural > width + 1 };
+    left: label + 2 * gap, total: label + 2 * gap + grid.columns * (cell + gap), height: rowGap + grid.rows * (row + rowGap),
+    columnStep: stepOf(grid.value.columns[0].token ? 64 : 28, cell + gap), rowStep: stepOf(14, row + rowGap),
+    scrolls: grid.columns * natural > place + 1 };
 }
 
-// The label of a column stands when it is a whole number of steps from the last one, of a row likewise.
-const labelled = (index, count, step) => (count - 1 - index) % step === 0;
+// A label stands at every so many rows or columns, counted from the last one, where there is room.
+const labelled = (index, count, step) => (count - 1 - index) % step === 0 && (step === 1 || index >= step - 1);
 
 Object.assign(lens.heat, { fonts, labelled, layoutOf });

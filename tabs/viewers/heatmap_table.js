@@ -4,11 +4,16 @@ const { cellText, coloursOf, columnLabel, columnText, idAt, labelled, numberOf, 
 
 let tables = 0;
 
-// The element of every token, made once and copied: half of the time of a large table otherwise.
+// What a cell holds for every token, made once and copied. Without an element around it: the cell
+// itself keeps text that runs from right to left apart, and elements are what a large table costs.
 function tokens(grid) {
   const made = new Map();
   return (id) => {
-    if (!made.has(id)) made.set(id, make("span", "token", tokenOf(grid, id)));
+    if (!made.has(id)) {
+      const content = document.createDocumentFragment();
+      content.append(...tokenOf(grid, id).childNodes);
+      made.set(id, content);
+    }
     return made.get(id).cloneNode(true);
   };
 }
@@ -25,8 +30,9 @@ function cellElement(grid, layout, token, r, c) {
     return td;
   }
   const id = idAt(grid.value, r, c);
-  if (layout.showToken && id !== null) td.append(token(id));
+  // The number first: it floats to the right, and the token ends before it.
   if (layout.showNumber) td.append(make("span", "number", numberOf(grid, r, c)));
+  if (layout.showToken && id !== null) td.append(token(id));
   if (grid.value.changed?.[r]?.[c]) td.className = "changed";
   colourCell(grid, td, r, c);
   return td;
@@ -45,7 +51,7 @@ function footRow(grid, layout) {
     const shown = labelled(c, grid.columns, layout.columnStep);
     const head = make("th", column.token ? "token-head" : "", shown ? make("span", "", columnLabel(column)) : null);
     head.scope = "col";
-    if (layout.columnStep > 1 && shown) head.firstChild.style.maxWidth = `${layout.columnStep * layout.pitch}px`;
+    if (layout.columnStep > 1 && shown) head.firstChild.style.maxWidth = `${layout.columnStep * layout.pitch - 10}px`;
     head.title = column.token ? t("heatmap.at", { token: column.token.text, position: column.position }) : columnText(column);
     return head;
   });
@@ -109,7 +115,7 @@ function tableFace(grid, layout) {
         const td = tdAt([r, c]);
         colourCell(grid, td, r, c);
         td.removeAttribute("aria-label");
-        if (layout.showNumber) td.lastChild.firstChild.data = numberOf(grid, r, c);
+        if (layout.showNumber) td.firstChild.firstChild.data = numberOf(grid, r, c);
       }));
     },
   };

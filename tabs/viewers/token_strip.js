@@ -63,7 +63,7 @@ function chipOf(tokens, value) {
   if (tokens.length > 1) return splitChip(tokens, value);
   const [token] = tokens;
   const text = recordText(token);
-  if (token.text === "" && !text.hasChildNodes()) text.dataset.empty = "∅";
+  if (token.text === "" && !text.firstElementChild) text.dataset.empty = "∅";
   return asToken(make("span", isSpecial(token) ? "chip special" : "chip", text), token, null, value);
 }
 

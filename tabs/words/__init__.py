@@ -41,8 +41,8 @@ def phrase(key: str, **values: Any) -> dict[str, Any]:
 
 
 def translations() -> gr.I18n:
-    """What Gradio needs to translate labels; browsers say zh-CN where we say zh."""
-    return gr.I18n(**words(), **{"zh-CN": words()["zh"]})
+    """What Gradio needs to translate labels."""
+    return gr.I18n(**words())
 
 
 def panel_head(title: str, how: str) -> gr.HTML:

@@ -34,14 +34,17 @@ const HIDDEN = /[\p{Cc}\p{Z}\p{Default_Ignorable_Code_Point}\p{Co}\p{Cs}\p{Cn}\u
 // They choose between two pictures of the character before them.
 const VARIATION = /[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
 const COMBINING = /\p{M}/u;
+// Accents of no script of their own; fonts put them anywhere when nothing is below them.
+const ACCENT = /\p{Script=Inherited}/u;
 
 // What stands for a character that cannot be seen, null for one that can. `base`: it follows one on
 // which a combining mark can sit.
 function picture(character, base) {
   if (MARKS[character]) return MARKS[character];
   if (base && VARIATION.test(character)) return null;
-  if (HIDDEN.test(character)) return codeName(character);
-  return !base && COMBINING.test(character) ? `◌${character}` : null;
+  const lone = !base && COMBINING.test(character);
+  if (HIDDEN.test(character) || (lone && ACCENT.test(character))) return codeName(character);
+  return lone ? `◌${character}` : null;
 }
 
 function codeName(character) {

@@ -1,0 +1,233 @@
+"""A page with the small viewers, values for them, and a visit to it in a browser."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from playwright.sync_api import Browser, Page
+
+from tabs.viewers import EVENTS, drawn, viewer
+
+VIEWERS = ("token_strip", "share", "signed", "followed", "saved")
+
+
+def entry(text: str, *, special: bool = False) -> dict[str, Any]:
+    """A vocabulary entry."""
+    return {"text": text, "bytes": None if special else base64.b64encode(text.encode()).decode()}
+
+
+def records(
+    *clusters: str | tuple[str, ...], special: tuple[int, ...] = ()
+) -> list[dict[str, Any]]:
+    """Token records; a tuple is one character and the bytes of each of its tokens."""
+    found: list[dict[str, Any]] = []
+    for number, cluster in enumerate(clusters):
+        whole, *parts = (cluster,) if isinstance(cluster, str) else cluster
+        for k, code in enumerate(parts or [whole.encode().hex(" ").upper()]):
+            control = number in special
+            found.append(
+                {
+                    "i": len(found),
+                    "id": 100 + len(found),
+                    "piece": whole,
+                    "bytes_hex": None if control else code,
+                    "text": whole if k == max(0, len(parts) - 1) else "",
+                    "cluster": number,
+                    "cluster_text": whole,
+                    "kind": "special" if control else "partial" if parts else "normal",
+                }
+            )
+    return found
+
+
+def strip(**changes: Any) -> dict[str, Any]:
+    tokens = records("<|start|>", "The", " capital", " of", " France", " is", special=(0,))
+    detail = ["States read back as the model's own logits: within 0.0", "6 layers · width 128"]
+    return {
+        "tokens": tokens,
+        "limit": 512,
+        "prediction": {"entry": entry(" Paris"), "p": 0.9955},
+        "badge": {"state": "good", "text": "Exact decomposition · 3e-7", "detail": detail},
+        "facts": ["float32", "CPU", "0.08 s"],
+        "n_prompt": 6,
+        "selected": None,
+        **changes,
+    }
+
+
+def share(**changes: Any) -> dict[str, Any]:
+    tokens = {" Paris": 0.9955, " Tehran": 0.0013, " Vientiane": 0.0007, " Moscow": 0.0006}
+    return {
+        "title": "Prediction after the prompt",
+        "how": None,
+        "kind": "share",
+        "rows": [{"entry": entry(text), "value": p} for text, p in tokens.items()],
+        "high": None,
+        "format": "percent",
+        "sums": [],
+        "badge": None,
+        "empty": None,
+        **changes,
+    }
+
+
+PARTS = (-0.06, 0.06, 0.29, 0.77, -0.20, 2.77, -0.18, 1.54, 0.96, 1.03, 1.83, 2.51, 3.65)
+
+
+def signed(**changes: Any) -> dict[str, Any]:
+    names = ["Embedding", *(f"{part} L{n}" for n in range(6) for part in ("Attention", "MLP"))]
+    rows = [{"label": name, "value": value} for name, value in zip(names, PARTS, strict=True)]
+    return {
+        "title": {"key": "Who pushed {token} up", "entry": entry(" Paris")},
+        "how": "each bar is what one part added to the logit of the target.",
+        "kind": "signed",
+        "rows": rows,
+        "high": None,
+        "format": "signed",
+        "sums": [
+            {"label": "Sum of the parts", "value": 14.98},
+            {"label": "Logit of the model", "value": 14.98},
+        ],
+        "badge": {"state": "good", "text": "Adds up"},
+        "empty": None,
+        **changes,
+    }
+
+
+def followed(*groups: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+    groups = groups or ((" Paris",), (" Vientiane", " Hanoi"), (" called",))
+    lines = [
+        {
+            "entries": [entry(text) for text in group],
+            "ids": list(range(len(group))),
+            "series": n + 1,
+        }
+        for n, group in enumerate(groups)
+    ]
+    return {
+        "title": "Rise and fall of each candidate",
+        "how": "look for the crossing, where the answer overtakes its rivals.",
+        "lines": lines,
+        "suggested": [
+            {"id": 7, "entry": entry(" Baghdad")},
+            {"id": 8, "entry": entry("<|end|>", special=True)},
+        ],
+        "error": None,
+        **changes,
+    }
+
+
+def first_values() -> dict[str, dict[str, Any]]:
+    saved = {"name": "old.json", "type": "application/json", "text": "{}", "serial": 1}
+    return {
+        "token_strip": strip(),
+        "share": share(),
+        "signed": signed(),
+        "followed": followed(),
+        "saved": saved,
+    }
+
+
+@dataclass
+class Stage:
+    """A page with the small viewers; `values` is what the next press of Send shows."""
+
+    url: str = ""
+    values: dict[str, dict[str, Any]] = field(default_factory=first_values)
+    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def page(self) -> gr.Blocks:
+        """The viewers, each in a panel, every event of theirs kept."""
+        with gr.Blocks() as page:
+            made = {}
+            for name in VIEWERS:
+                kind = {"share": "bars", "signed": "bars"}.get(name, name)
+                with gr.Column(elem_classes="lens-panel", elem_id=name):
+                    made[name] = viewer(kind, self.values[name])
+                for event in EVENTS[kind]:
+                    getattr(made[name], event)(self.taker(name, event), None, made[name])
+            send = gr.Button("Send")
+            send.click(self.shown, None, [*made.values()])
+        return page
+
+    def shown(self) -> list[str]:
+        """The values as the components take them."""
+        return [drawn(self.values[name]) for name in VIEWERS]
+
+    def taker(self, name: str, event: str) -> Callable[[gr.EventData], Any]:
+        """What keeps an event, and answers with another value where a test has prepared one."""
+
+        def take(data: gr.EventData) -> Any:
+            self.events.append((name, event, dict(data._data)))
+            answer = self.answers.get((name, event))
+            return gr.skip() if answer is None else drawn(answer)
+
+        return take
+
+
+class Visit:
+    """One page of the stage, with the errors it raised."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        stage: Stage,
+        *,
+        width: int = 1400,
+        theme: str = "light",
+        language: str = "en",
+        touch: bool = False,
+    ) -> None:
+        self.stage = stage
+        size: Any = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, has_touch=touch)
+        self.page: Page = self.context.new_page()
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(f"{stage.url}?__theme={theme}&lang={language}")
+        for name in VIEWERS[:-1]:
+            self.page.locator(f"#{name} .lens-viewer[data-ready]").wait_for(timeout=30_000)
+
+    def show(self, **values: dict[str, Any]) -> None:
+        """Let Python send these values."""
+        self.stage.values |= values
+        self.act(lambda: self.page.get_by_role("button", name="Send").click(), *values)
+
+    def act(self, do: Callable[[], Any], *redrawn: str) -> None:
+        """Do something, and wait until these viewers have drawn again."""
+        shown = {name: self.drawings(name) for name in redrawn if name != "saved"}
+        do()
+        for name, count in shown.items():
+            self.page.wait_for_function(
+                "([name, count]) => +document.querySelector(`#${name} .lens-viewer`)"
+                ".dataset.ready > count",
+                arg=[name, count],
+                timeout=10_000,
+            )
+
+    def drawings(self, name: str) -> int:
+        return int(self.page.locator(f"#{name} .lens-viewer").get_attribute("data-ready") or 0)
+
+    def event(self, name: str, event: str) -> dict[str, Any]:
+        """The data of the first event of that kind that reaches Python."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for found in self.stage.events:
+                if found[:2] == (name, event):
+                    return found[2]
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{name}.{event} did not arrive: {self.stage.events}")
+
+    def focused(self) -> str | None:
+        """The name that the viewers give to what has the focus."""
+        return self.page.evaluate("document.activeElement.dataset.focus ?? null")
+
+    def close(self) -> None:
+        assert self.errors == []
+        self.context.close()
