@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 
 class LensError(Exception):
     """Something the user can put right; anything else is a bug and keeps its traceback."""
 
-    remedy: Mapping[str, Any] | None
+    remedy: dict[str, Any] | None
     """The remedy as plain values where a program can offer it, such as
     {"action": "shorten", "tokens": 741, "limit": 512}."""
 
-    def __init__(self, message: str, *, remedy: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, *, remedy: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.remedy = None if remedy is None else dict(remedy)
 

@@ -30,7 +30,9 @@ FAMILY_NAMES = (1, 3, 4, 6, 16)
 
 def main() -> None:
     """Write every face."""
-    options = subset.Options(flavor="woff2", layout_features=["kern", "liga", "locl", "mark", "ccmp"])
+    options = subset.Options(
+        flavor="woff2", layout_features=["kern", "liga", "locl", "mark", "ccmp"]
+    )
     for name, (source, family) in FACES.items():
         font = TTFont(SOURCE / f"{source}.woff2")
         chosen = subset.Subsetter(options)

@@ -24,7 +24,9 @@ CHOOSE_FILE = (
 def opened_edit(edit: gr.Dropdown, edits: gr.State, status: gr.HTML) -> None:
     """Wire the picker: "Open a file" asks the browser for one, and what it holds is chosen."""
     file = gr.File(
-        label=text("edit.file"), file_types=[".safetensors"], elem_classes="lens-unseen lens-edit-file"
+        label=text("edit.file"),
+        file_types=[".safetensors"],
+        elem_classes="lens-unseen lens-edit-file",
     )
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     edit.input(None, inputs=[edit], js=CHOOSE_FILE, **private)

@@ -62,7 +62,11 @@ def accepted(component: Component, text: str) -> Any:
 
 def _number(text: str, low: float | None, high: float | None) -> int | float:
     number = float(text)
-    if not math.isfinite(number) or not (low is None or number >= low) or not (high is None or number <= high):
+    if (
+        not math.isfinite(number)
+        or not (low is None or number >= low)
+        or not (high is None or number <= high)
+    ):
         raise ValueError(f"{low} to {high}")
     return int(number) if number == int(number) else number
 

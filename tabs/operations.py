@@ -47,15 +47,15 @@ def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> Log
             options = request.model_dump(exclude={*Request.model_fields, *PAGE_ONLY})
             options["positions"] = _positions(request, len(run.ids))
             if request.stride is not None:
-                options["layers"] = range((loaded.n_layers - 1) % request.stride, loaded.n_layers, request.stride)
+                options["layers"] = range(
+                    (loaded.n_layers - 1) % request.stride, loaded.n_layers, request.stride
+                )
             if request.available:
                 options["components"] = _available(loaded, request)
             return logit_lens(loaded, ids, max_tokens=limit, run=run, **options)
 
 
-def _lens_run(
-    bench: Bench, loaded: LoadedModel, ids: Tensor, request: LogitLensRequest
-) -> LensRun:
+def _lens_run(bench: Bench, loaded: LoadedModel, ids: Tensor, request: LogitLensRequest) -> LensRun:
     """The forward pass of the request: the one that is held, or a new one."""
     from lens_core.lens import lens_run
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders

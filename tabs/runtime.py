@@ -176,6 +176,8 @@ class Runtime:
                 yield step
             else:
                 result = step
+        if source != request.model:
+            result.header["model"]["id"] = request.model  # a visitor need not know the folder
         return result
 
     def models(self) -> list[dict[str, Any]]:

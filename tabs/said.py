@@ -49,7 +49,7 @@ def failure(error: UserError) -> dict[str, Any]:
     actions = []
     if error.remedy and error.remedy.get("action") == "shorten":
         text = phrase("status.shorten", limit=error.remedy["limit"])
-        actions.append({"name": "shorten", "text": text})
+        actions.append({"name": "shorten", "text": text, "limit": error.remedy["limit"]})
     if error.kind == "Prompt":
         actions.append({"name": "prompt", "text": phrase("status.edit_prompt")})
     state = "off" if error.kind == "NotExact" else "error"

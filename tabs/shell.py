@@ -14,21 +14,14 @@ from gradio.events import Dependency
 from tabs import links, said
 from tabs.background import Progress
 from tabs.edit_files import OPEN, ORIGINAL, opened_edit
-from tabs.first_example import FIRST_PROMPT, first_example
+from tabs.first_example import first_example
+from tabs.prompts import example_picker, prepared
 from tabs.runtime import Runtime, UserError, user_errors
 from tabs.viewers import drawn, viewer
-from tabs.words import LANGUAGES, text
+from tabs.words import LANGUAGES, phrase, text
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
-EXAMPLES = (
-    FIRST_PROMPT,
-    "When Mary and John went to the store, John gave a drink to",
-    "red blue green red blue",
-    "7+5=",
-    "法国的首都是",
-    "フランスの首都は",
-)
 TEMPLATES: dict[str, dict[str, str | None]] = {
     "plain": {"template": None, "special": "default"},
     "bos": {"template": None, "special": "bos"},
@@ -69,11 +62,6 @@ class Shell:
     def first(self) -> dict[str, Any]:
         """The finished example that the page opens with; empty where the page opens otherwise."""
         return first_example(self.runtime.settings)
-
-    @property
-    def examples(self) -> list[str]:
-        """The prepared prompts of the settings, or our own."""
-        return self.runtime.settings.sentences or list(EXAMPLES)
 
     @property
     def bar(self) -> list[Component]:
@@ -163,6 +151,7 @@ class Shell:
                 detail,
                 inputs=list(inputs),
                 outputs=list(outputs),
+                trigger_mode="always_last",
                 **PRIVATE,
                 **self.runtime.detail_queue,
             )
@@ -173,16 +162,14 @@ class Shell:
         """When a tab is opened, it runs what another tab ran before."""
         tab.select(None, js=f"() => lens.openTab({json.dumps(name)})", **PRIVATE)
 
-    def take_example(self, event: gr.EventData) -> str:
-        """The example that was clicked; what the browser sends is not trusted."""
-        index = said.index_of(event, "index", len(self.examples))
-        return self.examples[index]
-
     def finish(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
         """Wire what needs all tabs: Stop, links, the edit picker, the remedy of a long prompt."""
         self.status.stop(said.stopped, outputs=[self.status], cancels=self._runs, **PRIVATE)
         self.status.shorten(
-            self._shortened, inputs=[self.edits, *self.bar], outputs=[self.prompt], **PRIVATE
+            self._shortened,
+            inputs=[self.model, self.prompt, self.template],
+            outputs=[self.prompt],
+            **PRIVATE,
         ).success(None, js="() => setTimeout(lens.run, 50)", **PRIVATE)
         for component in self.bar:
             component.change(None, inputs=self.bar, js="(...bar) => lens.setBar(bar)", **PRIVATE)
@@ -202,8 +189,8 @@ class Shell:
             "template": self.template,
             **self._options,
         }
-        keys = json.dumps(list(carried))
-        for event in ("share", "language"):
+        keys = json.dumps({name: component.value for name, component in carried.items()})
+        for event in ("link", "language"):
             getattr(self.header, event)(
                 None,
                 inputs=list(carried.values()),
@@ -218,21 +205,20 @@ class Shell:
             None, inputs=self.bar, js="(...bar) => lens.arrive(bar)", **PRIVATE
         )
 
-    def _shortened(
-        self, edits: dict[str, Any], model: str, prompt: str, template: str, edit: str
-    ) -> str:
+    def _shortened(self, event: gr.EventData, model: str, prompt: str, template: str) -> str:
         """The longest end of the prompt that the model reads here."""
         from lens_core.prompts import shortened
 
-        arguments = self._arguments((model, prompt, template, edit), edits)
+        limit = said.index_of(event, "limit", 1 << 20)
+        arguments = TEMPLATES.get(template, TEMPLATES["plain"])
         with user_errors():
             loaded = self.runtime.pool.get(self.runtime.source(model))
             return shortened(
                 loaded,
                 prompt,
-                limit=self.runtime.max_tokens("logit_lens", model),
+                limit=limit,
                 template=arguments["template"],
-                special=arguments["special"],
+                special=arguments["special"] or "default",
             )
 
     def _loading(self) -> Generator[str, None, None]:
@@ -249,7 +235,7 @@ def build_shell(runtime: Runtime) -> Shell:
     header = viewer("header", {"languages": LANGUAGES}, elem_classes="lens-top")
     if settings.demo_mode:
         with gr.Accordion(text("page.about"), open=False):
-            gr.Markdown(text("page.about_text"))
+            viewer("heading", {"title": phrase("page.about_text"), "how": None})
     with gr.Column(elem_classes="lens-panel lens-shared"):
         viewer("fold", {}, elem_classes="lens-folded")
         with gr.Row(elem_classes="lens-bar"):
@@ -261,7 +247,7 @@ def build_shell(runtime: Runtime) -> Shell:
                 elem_classes="lens-model",
             )
             prompt = gr.Textbox(
-                settings.sentences[0] if settings.sentences else EXAMPLES[0],
+                prepared(settings)[0],
                 label=text("bar.prompt"),
                 lines=1,
                 max_lines=6,
@@ -287,4 +273,5 @@ def build_shell(runtime: Runtime) -> Shell:
     edits = gr.State({})
     run.click(None, js="() => lens.run()", **PRIVATE)
     opened_edit(edit, edits, status)
+    example_picker(settings, prompt, status)
     return Shell(runtime, header, model, prompt, template, edit, edits, strip, status, notice)

@@ -209,6 +209,10 @@ def test_each_line_shows_its_mark_its_tokens_and_what_can_be_done(visit: Visit) 
         for n in range(3)
     ]
     assert len(set(dashes)) == 3
+    visit.show(followed=followed(*[(f"t{n}",) for n in range(5)]))
+    assert visit.page.locator("#followed .series-0").count() == 1
+    assert visit.page.locator("#followed .marker").count() == 4
+    visit.show(followed=followed())
     assert [lines.nth(n).get_by_role("button").count() for n in range(3)] == [1, 3, 2]
     names = (
         lines.nth(1)

@@ -105,7 +105,7 @@ def followed(*groups: tuple[str, ...], **changes: Any) -> dict[str, Any]:
         {
             "entries": [entry(text) for text in group],
             "ids": list(range(len(group))),
-            "series": n + 1,
+            "series": n + 1 if n < 4 else 0,
         }
         for n, group in enumerate(groups)
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lens_core.errors import InputError
 from lens_core.figures.grid import Grid, grid_figure
+from lens_core.figures.quantities import QUANTITIES, ends, share, written
 from lens_core.figures.record import (
     Result,
     as_record,
@@ -19,7 +19,7 @@ from lens_core.figures.record import (
     token_text,
 )
 from lens_core.figures.style import palette
-from lens_core.figures.text import cut, escape, in_bytes, number, percent, shown
+from lens_core.figures.text import cut, escape, in_bytes, shown
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,28 +29,6 @@ COLUMNS = 10
 PARTS = ("attn_out", "mlp_out")
 ORDER = ("attn_out", "resid_mid", "mlp_out", "resid_post")
 """Within a layer, in the order of the computation."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What a heat map colours by."""
-
-    field: str
-    """Of the cells."""
-    scale: str
-    word: str
-    form: str
-    """percent, number, rank or signed."""
-
-
-QUANTITIES = {
-    "probability": Quantity("max_p", "probability", "probability", "percent"),
-    "target": Quantity("target_p", "probability", "target", "percent"),
-    "rank": Quantity("target_rank", "probability", "target_rank", "rank"),
-    "entropy": Quantity("entropy", "amount", "entropy", "number"),
-    "kl": Quantity("kl_final", "amount", "kl", "number"),
-    "logit": Quantity("top_logit", "signed", "added", "signed"),
-}
 
 
 def heatmap(
@@ -83,33 +61,19 @@ def heatmap(
     record, said, colours = as_record(result), in_words(words), palette(dark=dark)
     if quantity not in QUANTITIES:
         raise InputError(f'quantity is "{quantity}"; it can be {", ".join(QUANTITIES)}.')
-    chosen = QUANTITIES[quantity]
-    names = [component]
+    chosen, names = QUANTITIES[quantity], [component]
     if component == "resid_post" and "embed" in record["cells"]:
         names = ["embed", component]
-    rows: list[tuple[str, int, list[int], list[Any]]] = []
-    for name in names:
-        cells = cells_of(record, name)
-        if chosen.field not in cells:
-            other = "logit" if name in PARTS else ", ".join(k for k in QUANTITIES if k != quantity)
-            raise InputError(f"{name} has no {quantity}; it has {other}.")
-        for i, layer in enumerate(cells["layers"]):
-            tops = [ids[0] for ids in cells["top_ids"][i]]
-            values = cells[chosen.field][i]
-            if quantity == "logit":
-                values = [logits[0] for logits in values]
-            rows.append((row_label(name, layer, said), layer, tops, values))
-    grid = _quantity_grid(record, chosen, rows, said)
-    tokens = {token["i"]: token for token in record["input"]["tokens"]}
-    columns = [cut(_record_text(tokens[at]), COLUMNS) for at in record["positions"]]
+    rows = [row for name in names for row in _position_rows(record, name, quantity, said)]
+    tokens = {token["i"]: _record_text(token) for token in record["input"]["tokens"]}
+    texts = [tokens[at] for at in record["positions"]]
+    grid = _grid(record, rows, chosen.form, chosen.scale, said[chosen.word], texts)
     clicks = [
-        [
-            [-1 if label == said["embed"] else layer, at, top]
-            for at, top in zip(record["positions"], tops, strict=True)
-        ]
-        for label, layer, tops, _ in rows
+        [[row.layer, at, top] for at, top in zip(record["positions"], row.ids, strict=True)]
+        for row in rows
     ]
-    return grid_figure([grid], [label for label, *_ in rows], columns, clicks, colours, title=title)
+    columns = [cut(text, COLUMNS) for text in texts]
+    return grid_figure([grid], [row.label for row in rows], columns, clicks, colours, title=title)
 
 
 def ranks(
@@ -141,17 +105,33 @@ def ranks(
     """
     record, said, colours = as_record(result), in_words(words), palette(dark=dark)
     column = column_of(record, position)
-    kept = _important(record, record["positions"][column]) if important_only else None
-    rows = _rank_rows(record, column, kept, said)
-    k = max((len(ids) for *_, ids, _ in rows), default=0)
-    grids = _rank_grids(record, rows, k, said)
-    labels = [label for label, *_ in rows]
-    clicks = [
-        [[layer, record["positions"][column], token] for token in _filled(ids, k)]
-        for _, layer, _, ids, _ in rows
-    ]
+    at = record["positions"][column]
+    rows = _rank_rows(record, column, _important(record, at) if important_only else None, said)
+    k = max((len(row.ids) for row in rows), default=0)
     columns = [said["rank"].format(rank=i + 1) for i in range(k)]
-    return grid_figure(grids, labels, columns, clicks, colours, title=title)
+    grids = []
+    for form, scale, word in (
+        ("percent", "probability", said["probability_short"]),
+        ("signed", "signed", said["added_short"]),
+    ):
+        own = [row if row.form == form else replace(row, values=[None] * k) for row in rows]
+        if any(value is not None for row in own for value in row.values):
+            grids.append(_grid(record, own, form, scale, word, columns))
+    clicks = [[[row.layer, at, token] for token in row.ids] for row in rows]
+    return grid_figure(grids, [row.label for row in rows], columns, clicks, colours, title=title)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of cells."""
+
+    label: str
+    layer: int
+    """-1 for the embedding."""
+    ids: list[int]
+    values: list[Any]
+    form: str
+    """Of the values: percent, number, rank or signed."""
 
 
 def _important(record: Mapping[str, Any], position: int) -> set[int]:
@@ -165,157 +145,79 @@ def _important(record: Mapping[str, Any], position: int) -> set[int]:
     )
 
 
-def _rank_rows(
-    record: Mapping[str, Any], column: int, kept: set[int] | None, words: Mapping[str, str]
-) -> list[tuple[str, int, bool, list[int], list[Any]]]:
-    """(label, layer, whether the values are logits, ids, values) from the bottom up."""
+def _position_rows(
+    record: Mapping[str, Any], component: str, quantity: str, words: Mapping[str, str]
+) -> list[_Row]:
+    """The top tokens of a component with one quantity, a column for every position."""
+    cells, chosen = cells_of(record, component), QUANTITIES[quantity]
+    if chosen.field not in cells:
+        others = [name for name, other in QUANTITIES.items() if other.field in cells]
+        raise InputError(f"{component} has no {quantity}; it has {', '.join(others)}.")
     rows = []
-    cells = record["cells"]
-    if "embed" in cells and kept is None:
-        embed = cells["embed"]
+    for i, layer in enumerate(cells["layers"]):
+        values = cells[chosen.field][i]
+        if quantity == "logit":
+            values = [logits[0] for logits in values]
+        if chosen.form == "rank":
+            values = [None if value is None or value < 0 else value for value in values]
+        label, place = row_label(component, layer, words)
         rows.append(
-            (words["embed"], -1, False, embed["top_ids"][0][column], embed["top_p"][0][column])
+            _Row(label, place, [ids[0] for ids in cells["top_ids"][i]], values, chosen.form)
         )
-    for layer in record["layers"]:
-        if kept is not None and layer not in kept:
-            continue
-        for name in ORDER:
-            if name not in cells or layer not in cells[name]["layers"]:
-                continue
-            i = cells[name]["layers"].index(layer)
-            is_logit = "top_p" not in cells[name]
-            values = cells[name]["top_logit" if is_logit else "top_p"][i][column]
-            label = f"L{layer} {words[name]}"
-            rows.append((label, layer, is_logit, cells[name]["top_ids"][i][column], values))
     return rows
 
 
-def _rank_grids(
-    record: Mapping[str, Any],
-    rows: Sequence[tuple[str, int, bool, list[int], list[Any]]],
-    k: int,
-    words: Mapping[str, str],
-) -> list[Grid]:
-    """A grid of the probabilities and one of the logits, each with nothing in the other's rows."""
-    found = []
-    for is_logit in (False, True):
-        own = [[None] * k if row[2] != is_logit else _filled(row[4], k) for row in rows]
-        known = [value for values in own for value in values if value is not None]
-        if not known:
+def _rank_rows(
+    record: Mapping[str, Any], column: int, kept: set[int] | None, words: Mapping[str, str]
+) -> list[_Row]:
+    """The parts of every layer at one position, from the bottom up; a column for every rank."""
+    rows = []
+    for layer in (-1, *record["layers"]):
+        if kept is not None and layer not in kept:
             continue
-        high = max(map(abs, known)) or 1.0
-        form = "signed" if is_logit else "percent"
-        shares = [
-            [None if v is None else 0.5 + 0.5 * v / high if is_logit else v for v in values]
-            for values in own
-        ]
-        ids = [_filled(row[3], k) for row in rows]
-        texts = [
-            [_cell(record, token, v, form) for token, v in zip(tokens, values, strict=True)]
-            for tokens, values in zip(ids, own, strict=True)
-        ]
-        hovers = [
-            [
-                _hover([row[0]], record, token, v, form, words["rank"].format(rank=i + 1))
-                for i, (token, v) in enumerate(zip(tokens, values, strict=True))
-            ]
-            for row, tokens, values in zip(rows, ids, own, strict=True)
-        ]
-        ends = (number(-high, 1), number(high, 1, signed=True)) if is_logit else ("0", "100%")
-        word = words["added_short" if is_logit else "probability_short"]
-        found.append(
-            Grid("signed" if is_logit else "probability", shares, texts, hovers, ends, word)
-        )
-    return found
+        for name in ORDER if layer >= 0 else ("embed",):
+            cells = record["cells"].get(name)
+            # A parallel layer has no state between attention and MLP.
+            if cells is None or max(layer, 0) not in cells["layers"]:
+                continue
+            i = cells["layers"].index(max(layer, 0))
+            form = "percent" if "top_p" in cells else "signed"
+            values = cells["top_p" if form == "percent" else "top_logit"][i][column]
+            label = words["embed"] if layer < 0 else f"L{layer} {words[name]}"
+            rows.append(_Row(label, layer, cells["top_ids"][i][column], values, form))
+    return rows
 
 
-def _quantity_grid(
+def _grid(
     record: Mapping[str, Any],
-    quantity: Quantity,
-    rows: Sequence[tuple[str, int, list[int], list[Any]]],
-    words: Mapping[str, str],
-) -> Grid:
-    values = [
-        [None if v is None or (v < 0 and quantity.form == "rank") else v for v in row[3]]
-        for row in rows
-    ]
-    known = [value for row in values for value in row if value is not None]
-    high = max(map(abs, known), default=0) or 1
-    tokens = {token["i"]: token for token in record["input"]["tokens"]}
-    after = [_record_text(tokens[at]) for at in record["positions"]]
-    return Grid(
-        quantity.scale,
-        [[None if v is None else _share(v, high, quantity.form) for v in row] for row in values],
-        [
-            [_cell(record, top, v, quantity.form) for top, v in zip(row[2], own, strict=True)]
-            for row, own in zip(rows, values, strict=True)
-        ],
-        [
-            [
-                _hover([row[0], text], record, top, v, quantity.form, words[quantity.word])
-                for text, top, v in zip(after, row[2], own, strict=True)
-            ]
-            for row, own in zip(rows, values, strict=True)
-        ],
-        _ends(high, quantity.form),
-        words[quantity.word],
-    )
-
-
-def _share(value: float, high: float, form: str) -> float:
-    if form == "percent":
-        return value
-    if form == "rank":
-        return 1 - math.log1p(value) / math.log1p(high)
-    return 0.5 + 0.5 * value / high if form == "signed" else value / high
-
-
-def _ends(high: float, form: str) -> tuple[str, str]:
-    if form == "percent":
-        return "0", "100%"
-    if form == "rank":
-        return str(int(high) + 1), "1"
-    return (
-        (number(-high, 1), number(high, 1, signed=True))
-        if form == "signed"
-        else ("0", number(high, 1))
-    )
-
-
-def _cell(record: Mapping[str, Any], token: int | None, value: float | None, form: str) -> str:
-    """Token and number, as they stand in a cell."""
-    if token is None or value is None:
-        return ""
-    text = cut(token_text(record, token), COLUMNS)
-    # The legend has the unit.
-    short = {
-        "percent": f"{100 * value:.0f}",
-        "rank": f"{value + 1:.0f}",
-        "number": number(value, 1),
-        "signed": number(value, 1, signed=True),
-    }[form]
-    return f"{text}\u2003{short}"
-
-
-def _hover(
-    places: Sequence[str],
-    record: Mapping[str, Any],
-    token: int | None,
-    value: float | None,
+    rows: Sequence[_Row],
     form: str,
+    scale: str,
     word: str,
-) -> str:
-    if token is None or value is None:
-        return ""
-    text = {
-        "percent": percent(value),
-        "rank": f"{value + 1:.0f}",
-        "number": number(value),
-        "signed": number(value, signed=True),
-    }[form]
-    where = " · ".join(escape(cut(place, 4 * COLUMNS)) for place in places)
-    name = escape(cut(token_text(record, token), 4 * COLUMNS))
-    return f"<b>{name}</b><br>{where}<br>{escape(word)}: {escape(text)}"
+    columns: Sequence[str],
+) -> Grid:
+    """The cells of some rows; `columns` are named in the hover labels."""
+    known = [value for row in rows for value in row.values if value is not None]
+    high = max(map(abs, known), default=0) or 1
+
+    def each(make: Callable[[_Row, int], Any], missing: Any) -> list[list[Any]]:
+        return [
+            [missing if value is None else make(row, i) for i, value in enumerate(row.values)]
+            for row in rows
+        ]
+
+    def text(row: _Row, i: int) -> str:
+        token = cut(token_text(record, row.ids[i]), COLUMNS)
+        # The legend has the unit.
+        return f"{token}\u2003{written(row.values[i], form, short=True)}"
+
+    def hover(row: _Row, i: int) -> str:
+        token = escape(cut(token_text(record, row.ids[i]), 4 * COLUMNS))
+        place = escape(f"{row.label} · {cut(columns[i], 4 * COLUMNS)}")
+        return f"<b>{token}</b><br>{place}<br>{escape(f'{word}: {written(row.values[i], form)}')}"
+
+    shares = each(lambda row, i: share(row.values[i], high, form), None)
+    return Grid(scale, shares, each(text, ""), each(hover, ""), ends(high, form), word)
 
 
 def _record_text(token: Mapping[str, Any]) -> str:
@@ -323,7 +225,3 @@ def _record_text(token: Mapping[str, Any]) -> str:
     if token["kind"] == "partial" and token["bytes_hex"]:
         return in_bytes(token["bytes_hex"])
     return shown({"text": token["text"]})
-
-
-def _filled(values: Sequence[Any], k: int) -> list[Any]:
-    return [*values, *[None] * (k - len(values))]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lens_core.errors import InputError
+from lens_core.figures import labels
+from lens_core.figures.labels import end_labels
 from lens_core.figures.record import Result, as_record, in_words, token_text
-from lens_core.figures.style import DASHES, MARKERS, MONO, Palette, axis, figure, frame, palette
+from lens_core.figures.style import DASHES, MARKERS, Palette, axis, figure, frame, palette
 from lens_core.figures.text import cut, escape, percent, width
 
 if TYPE_CHECKING:
@@ -17,10 +19,6 @@ if TYPE_CHECKING:
 HEIGHT = 260
 TOP, BOTTOM, LEFT = 12, 30, 52
 """Pixels around the lines."""
-GAP = 15
-"""Pixels between the labels at the ends of the lines."""
-LABEL_COLUMNS = 16
-LABEL_SIZE = 13
 LOW, HIGH = -0.025, 1.03
 """The ends of the y axis: 0 to 100 %, and room for half a marker."""
 CROWDED = 24
@@ -98,43 +96,18 @@ def trajectories(
     depths = len(traces[0]["x"]) if traces else 1
     room = height - TOP - BOTTOM - (0 if title is None else 28)
     layout = _layout(depths, colours, ends, height=height, title=title)
-    layout["annotations"] = _labels(ends, depths - 1, room, colours)
+    layout["annotations"] = end_labels(ends, depths - 1, room, (LOW, HIGH), colours)
     layout["shapes"] = [_shade(layer, colours) for layer in shaded]
     # The first line is drawn last, over the others (`zorder` would clip its end markers).
     return figure(traces[::-1], layout)
-
-
-def pushed_apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least `gap` apart, in the same order, as near to the wanted ones as can be.
-
-    Least squares by pooling neighbours that are too close; then moved as a whole into
-    [low, high] where they fit.
-
-    Args:
-        wanted: in ascending order, in pixels.
-        gap: the least distance.
-        low: of the range.
-        high: of the range.
-    """
-    pools: list[tuple[float, int]] = []
-    for i, place in enumerate(wanted):
-        mean, count = place - i * gap, 1
-        while pools and pools[-1][0] > mean:
-            other, size = pools.pop()
-            mean, count = (other * size + mean * count) / (size + count), size + count
-        pools.append((mean, count))
-    bases = [mean for mean, count in pools for _ in range(count)]
-    last = (len(bases) - 1) * gap
-    # The same bounds for every base keep both the order and the gaps.
-    most = max(low, high - last)
-    return [min(most, max(low, base)) + i * gap for i, base in enumerate(bases)]
 
 
 def _with_series(lines: Sequence[Line | Sequence[int] | int]) -> list[Line]:
     found = []
     for i, line in enumerate(lines):
         if not isinstance(line, Line):
-            ids = (line,) if isinstance(line, int) else tuple(line)
+            # A token given twice is not said twice as often.
+            ids = (line,) if isinstance(line, int) else tuple(dict.fromkeys(line))
             line = Line(ids, i + 1 if i < len(DASHES) else None)
         if not line.ids:
             raise InputError(f"Line {i} has no token (0 ids); give it at least one.")
@@ -212,7 +185,7 @@ def _trace(
     (index, role), depths = place, len(course.p)
     x = [words["embed"], *(f"L{layer}" for layer in range(depths - 1))]
     notes = [escape(note).replace("\n", "<br>") for note in course.notes]
-    name = escape(cut(course.name, 3 * LABEL_COLUMNS))
+    name = escape(cut(course.name, 3 * labels.COLUMNS))
     meta: dict[str, Any] = {"role": role, "line": index}
     if series is not None:
         meta["series"] = series
@@ -268,9 +241,9 @@ def _layout(
     height: int,
     title: str | None,
 ) -> dict[str, Any]:
-    columns = max((width(cut(name, LABEL_COLUMNS)) for name, *_ in ends), default=0)
+    columns = max((width(cut(name, labels.COLUMNS)) for name, *_ in ends), default=0)
     # A bold fixed-width letter is 0.62 of its size wide.
-    right = 16 + round(0.62 * LABEL_SIZE * columns)
+    right = 16 + round(0.62 * labels.SIZE * columns)
     return frame(
         colours,
         title=None if title is None else escape(title),
@@ -300,34 +273,6 @@ def _layout(
         # Zoom survives new numbers, not another depth of the model.
         uirevision=f"trajectories {depths}",
     )
-
-
-def _labels(
-    ends: Sequence[tuple[str, int | None, float]], last: int, room: float, colours: Palette
-) -> list[dict[str, Any]]:
-    """The names at the right, each in the colour of its line."""
-    pixels = room / (HIGH - LOW)
-    order = sorted(range(len(ends)), key=lambda i: (ends[i][2], -i))
-    wanted = [(ends[i][2] - LOW) * pixels for i in order]
-    found = []
-    for i, want, place in zip(order, wanted, pushed_apart(wanted, GAP, 2, room + 4), strict=True):
-        name, series, p = ends[i]
-        shade = colours.subdued if series is None else colours.series[series - 1]
-        found.append(
-            {
-                "name": "subdued" if series is None else f"series-{series}",
-                "text": f"<b>{escape(cut(name, LABEL_COLUMNS))}</b>",
-                "x": last,
-                "y": p,
-                "xanchor": "left",
-                "yanchor": "middle",
-                "xshift": 8,
-                "yshift": round(place - want, 1),
-                "showarrow": False,
-                "font": {"family": MONO, "size": LABEL_SIZE, "color": shade},
-            }
-        )
-    return found
 
 
 def _shade(layer: int, colours: Palette) -> dict[str, Any]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def figure_json(figure: go.Figure) -> dict[str, Any]:
     """`{"data", "layout"}` of a figure as plain Python values, ready for `json.dumps`."""
-    written = json.loads(figure.to_json(validate=False))
+    written: dict[str, Any] = json.loads(figure.to_json(validate=False) or "{}")
     return {"data": written.get("data", []), "layout": written.get("layout", {})}
 
 

@@ -20,6 +20,7 @@ from lens_core.figures.lens_grids import heatmap
 from lens_core.figures.output import figure_json
 from lens_core.figures.record import Result
 from lens_core.figures.style import MONO
+from lens_core.figures.text import width as columns_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -65,13 +66,15 @@ def save_png(
 
     if not 30 <= dpi <= 1200:
         raise InputError(f"dpi is {dpi}; it can be 30 to 1200.")
-    made = source if hasattr(source, "to_plotly_json") else heatmap(source, component, quantity)
+    made: Any = source
+    if not hasattr(source, "to_plotly_json"):
+        made = heatmap(made, component, quantity)
     drawing = figure_json(made)
     layout = drawing["layout"]
     width, height = layout.get("width", WIDTH), layout.get("height", HEIGHT)
     sheet = Figure(figsize=(width / 96, height / 96), facecolor=layout["paper_bgcolor"])
     canvas = FigureCanvasAgg(sheet)
-    _Drawer(sheet, drawing, width, height).draw()
+    _Drawer(sheet, drawing, float(width), float(height)).draw()
     largest = math.sqrt(MAX_PIXELS / (width * height)) * 96
     path = Path(path)
     canvas.print_figure(
@@ -114,12 +117,10 @@ class _Drawer:
 
     def _label_room(self) -> float:
         """Pixels for the labels of the rows, where the figure leaves that to Plotly."""
-        labels = self.layout["yaxis"].get("ticktext", ())
-        return (
-            16 + 6.5 * max((len(_plain(label)) for label in labels), default=0)
-            if self.layout["yaxis"].get("automargin")
-            else 0
-        )
+        if not self.layout["yaxis"].get("automargin"):
+            return 0.0
+        labels = self.layout["yaxis"]["ticktext"]
+        return 16 + 6.5 * max((columns_of(_plain(label)) for label in labels), default=0)
 
     def _axis(self, name: str, axis: Any) -> None:
         options = self.layout[f"{name}axis"]
@@ -127,17 +128,17 @@ class _Drawer:
         (self.axes.set_xlim if name == "x" else self.axes.set_ylim)(low, high)
         places, labels = self._ticks(name, options)
         axis.set_ticks(places)
-        axis.set_ticklabels(labels)
+        axis.set_ticklabels([self.fonts.drawable(label) for label in labels])
         axis.set_tick_params(length=0, pad=4)
         for label in axis.get_ticklabels():
-            label.set(**self._font(label.get_text(), options["tickfont"]))
+            label.set(**self._font(options["tickfont"]))
         if options.get("showgrid"):
             axis.grid(True, color=options["gridcolor"], linewidth=0.75, zorder=0)
         if options.get("zeroline"):
             line = self.axes.axhline if name == "y" else self.axes.axvline
             line(0, color=options["zerolinecolor"], linewidth=0.75, zorder=1)
 
-    def _ticks(self, name: str, options: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+    def _ticks(self, name: str, options: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
         if not options.get("showticklabels", True):
             return [], []
         if options.get("type") == "category":
@@ -181,8 +182,8 @@ class _Drawer:
         """The colours of the cells with both ends."""
         inner = self.width - self.left - self.layout["margin"]["r"]
         x, y = self.left + bar["x"] * inner, self.bottom - bar["ypad"] - 22
-        place = (x / self.width, y / self.height, bar["len"] / self.width, 10 / self.height)
-        strip = self.sheet.add_axes(place)
+        wide, high = bar["len"] / self.width, 10 / self.height
+        strip = self.sheet.add_axes((x / self.width, y / self.height, wide, high))
         strip.imshow(np.linspace(0, 1, 256)[None], cmap=scale, aspect="auto")
         strip.set_axis_off()
         ink = self.layout["font"]["color"]
@@ -190,7 +191,7 @@ class _Drawer:
         self._text(self.sheet, x / self.width, above, bar["title"]["text"], color=ink)
         for text, at in zip(bar["ticktext"], (0.0, 1.0), strict=True):
             edge = (x + at * bar["len"]) / self.width
-            place = {"ha": "center", "va": "top", "color": bar["tickfont"]["color"]}
+            place: dict[str, Any] = {"ha": "center", "va": "top", "color": bar["tickfont"]["color"]}
             self._text(self.sheet, edge, (y - 4) / self.height, text, **place)
 
     def _scatter(self, trace: Mapping[str, Any]) -> None:
@@ -202,7 +203,7 @@ class _Drawer:
                 zip(trace["x"], trace["y"], trace["text"], strict=True)
             ):
                 shade = colours if isinstance(colours, str) else colours[i]
-                place = {"ha": "left" if right else "center", "va": "center"}
+                place: dict[str, Any] = {"ha": "left" if right else "center", "va": "center"}
                 self._text(
                     self.axes,
                     x,
@@ -235,7 +236,7 @@ class _Drawer:
         values = [0.0 if value is None else value for value in trace["x"]]
         self.axes.barh(trace["y"], values, height=0.7, color=trace["marker"]["color"], zorder=2)
         for y, value, text in zip(trace["y"], values, trace["text"], strict=True):
-            place = {"ha": "right" if value < 0 else "left", "va": "center"}
+            place: dict[str, Any] = {"ha": "right" if value < 0 else "left", "va": "center"}
             space = " " if value >= 0 else ""
             shade = trace["textfont"]["color"]
             self._text(
@@ -260,11 +261,11 @@ class _Drawer:
     def _text(
         self,
         on: Any,
-        x: float,
-        y: float,
+        x: float | int,
+        y: float | int,
         text: str,
         *,
-        size: float = 12,
+        size: int = 12,
         mono: bool = False,
         color: str | None = None,
         **place: str,
@@ -281,13 +282,11 @@ class _Drawer:
             **place,
         )
 
-    def _font(self, text: str, font: Mapping[str, Any]) -> dict[str, Any]:
-        mono = font.get("family") == MONO
+    def _font(self, font: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            "text": self.fonts.drawable(text),
             "color": font["color"],
             "fontsize": 0.75 * font["size"],
-            "fontfamily": self.fonts.families(mono=mono),
+            "fontfamily": self.fonts.families(mono=font.get("family") == MONO),
             "parse_math": False,
         }
 

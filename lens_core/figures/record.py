@@ -75,9 +75,9 @@ def token_text(record: Mapping[str, Any], token: int) -> str:
     return str(token) if entry is None else shown(entry)
 
 
-def row_label(component: str, layer: int, words: Mapping[str, str]) -> str:
-    """`embed`, or `L` and the layer's number."""
-    return words["embed"] if component == "embed" else f"L{layer}"
+def row_label(component: str, layer: int, words: Mapping[str, str]) -> tuple[str, int]:
+    """How a row is called, and its layer: -1 for the embedding."""
+    return (words["embed"], -1) if component == "embed" else (f"L{layer}", layer)
 
 
 def cells_of(record: Mapping[str, Any], component: str) -> Mapping[str, Any]:

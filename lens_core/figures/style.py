@@ -133,7 +133,7 @@ def text_on(fill: str) -> str:
 
 
 def frame(colours: Palette, *, title: str | None = None, **layout: Any) -> dict[str, Any]:
-    """The layout that all figures share: no frame, no template, nothing that moves by itself.
+    """The layout that all figures share: no frame, no legend, nothing that moves by itself.
 
     Args:
         colours: of the theme.
@@ -141,8 +141,6 @@ def frame(colours: Palette, *, title: str | None = None, **layout: Any) -> dict[
         layout: what is added to it.
     """
     shared: dict[str, Any] = {
-        # Plotly's default template is larger than most figures, and coloured otherwise.
-        "template": None,
         "paper_bgcolor": colours.panel,
         "plot_bgcolor": colours.panel,
         "font": {"family": FONT, "size": 12, "color": colours.text},
@@ -176,7 +174,10 @@ def figure(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> go
     """A Plotly figure; the one place that imports Plotly to make one."""
     import plotly.graph_objects as go
 
-    return go.Figure(data=list(traces), layout=dict(layout))
+    made = go.Figure(data=list(traces), layout=dict(layout))
+    # Plotly's default template is larger than most figures, and coloured otherwise.
+    made.layout.template = None
+    return made
 
 
 def _oklab(colour_hex: str) -> list[float]:

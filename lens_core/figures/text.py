@@ -87,7 +87,7 @@ def percent(p: float | None, digits: int = 1) -> str:
     return f"{100 * p:.{digits}f}%"
 
 
-def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
+def number(value: float | int | None, digits: int = 2, *, signed: bool = False) -> str:
     """A number with a real minus; with a sign in any case where `signed`."""
     if value is None:
         return "–"

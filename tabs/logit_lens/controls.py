@@ -128,14 +128,20 @@ def more(shell: Shell) -> dict[str, Component]:
                 "stride": _picker("stride", STRIDES, labels=False),
             }
         with gr.Row():
-            found["generate"] = gr.Slider(0, limit, FIRST.generate, step=1, label=text("lens.generate"))
-            found["temperature"] = gr.Slider(0, 2, FIRST.temperature, step=0.1, label=text("lens.temperature"))
+            found["generate"] = gr.Slider(
+                0, limit, FIRST.generate, step=1, label=text("lens.generate")
+            )
+            found["temperature"] = gr.Slider(
+                0, 2, FIRST.temperature, step=0.1, label=text("lens.temperature")
+            )
             found["top_p"] = gr.Slider(0.05, 1, FIRST.top_p, step=0.05, label=text("lens.top_p"))
             found["seed"] = gr.Number(FIRST.seed, label=text("lens.seed"), precision=0, minimum=0)
         with gr.Row():
             found["important"] = _picker("important", CRITERIA)
             found["threshold"] = _text("threshold")
-            found["only_important"] = gr.Checkbox(FIRST.only_important, label=text("lens.only_important"))
+            found["only_important"] = gr.Checkbox(
+                FIRST.only_important, label=text("lens.only_important")
+            )
         with gr.Row():
             found["scale"] = _picker("scale", ("final", "local", "own"))
             found["norm"] = gr.Checkbox(FIRST.norm, label=text("lens.norm"))
@@ -148,7 +154,13 @@ def _segments(name: str, values: tuple[str, ...], **options: Any) -> gr.Radio:
     """A row of choices that share a border."""
     choices = [(text(f"lens.{name}_{value}"), value) for value in values]
     label = text(f"lens.{name}")
-    return gr.Radio(choices, value=getattr(FIRST, name), label=label, elem_classes="lens-segments", **options)
+    return gr.Radio(
+        choices,
+        value=getattr(FIRST, name),
+        label=label,
+        elem_classes=f"lens-segments lens-choose-{name}",
+        **options,
+    )
 
 
 def _picker(name: str, values: tuple[str, ...], *, labels: bool = True) -> gr.Dropdown:
@@ -158,7 +170,9 @@ def _picker(name: str, values: tuple[str, ...], *, labels: bool = True) -> gr.Dr
 
 def _text(name: str) -> gr.Textbox:
     label, hint = text(f"lens.{name}"), text(f"lens.{name}_hint")
-    return gr.Textbox(getattr(FIRST, name), label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
+    return gr.Textbox(
+        getattr(FIRST, name), label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono"
+    )
 
 
 def _number(typed: str) -> Any:

@@ -67,12 +67,13 @@ class Session:
         """Look at another position; what was followed there is not followed here."""
         if position == self.position:
             return self
-        return replace(self, position=position, pinned=(), target=None)
+        return replace(self, position=position, pinned=(), target=None, lines=())
 
     def pin(self, token: int) -> Session:
         """Follow a token, and take its logit apart."""
         token = int(token)
-        pinned = self.pinned
+        # The first token to be chosen is compared with the answer, which is drawn first.
+        pinned = self.pinned or self.lines[:1]
         if not any(token in line for line in pinned):
             pinned = (*pinned, (token,))[-MAX_LINES:]
         return replace(self, pinned=pinned, target=token)

@@ -95,9 +95,7 @@ def build(shell: Shell) -> None:
     controls = Controls(**choices)
     side = controls.side
     session = gr.State(Session.from_json(shell.first["session"]) if shell.first else None)
-    parts = Parts(
-        heatmap, ranks, prediction, attribution, followed, chart, step, side, session
-    )
+    parts = Parts(heatmap, ranks, prediction, attribution, followed, chart, step, side, session)
     saved = viewer("saved", elem_classes="lens-unseen")
     _wire(shell, controls, parts, saved)
 
@@ -123,12 +121,7 @@ def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> Non
         ],
         shown=shell.first.get("bar"),
     )
-    parts.heatmap.window(
-        tab.window, inputs=[parts.session], outputs=[end], **PRIVATE
-    )
-    parts.heatmap.example(shell.take_example, outputs=[shell.prompt], **PRIVATE).success(
-        None, js="() => setTimeout(lens.run, 50)", **PRIVATE
-    )
+    parts.heatmap.window(tab.window, inputs=[parts.session], outputs=[end], **PRIVATE)
     inputs = [parts.session, *everything]
     clicks = [
         (parts.heatmap.select, tab.cell),

@@ -25,7 +25,8 @@ EVENTS = {
     "heading": (),
     "notice": (),
     "fold": (),
-    "header": ("share", "language"),
+    "examples": ("example",),
+    "header": ("link", "language"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
     "token_strip": ("select",),
@@ -37,7 +38,9 @@ EVENTS = {
 }
 """The viewers, and the events that each can trigger."""
 
-PARTS = tuple(f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export"))
+PARTS = tuple(
+    f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export")
+)
 """What larger viewers are made of, in the order in which it is loaded, before the viewers."""
 
 

@@ -27,7 +27,8 @@ function plotly() {
   return loading;
 }
 
-const heightOf = ({ height, figure }) => height || figure.layout.height || 260;
+// Labels were pushed apart for the figure's own height.
+const heightOf = ({ height, figure }) => figure.layout.height || height || 260;
 const isNote = (trace) => trace.type === "scatter" && trace.mode === "text";
 const isGrid = (trace) => trace.type === "heatmap";
 const isChange = (role) => role === "before" || role === "after";

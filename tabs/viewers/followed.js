@@ -1,5 +1,5 @@
 // The tokens whose lines the chart below shows. Takes {"title", "how", "lines": [{"entries": [vocabulary
-// entry], "ids", "series": 1..4}], "suggested": [{"id", "entry"}], "error"}; a line of several tokens is
+// entry], "ids", "series": 1..4, or 0 in grey}], "suggested": [{"id", "entry"}], "error"}; a line of several tokens is
 // the sum of their probabilities. Triggers "follow" {text} (as typed), "pin" {id}, and "remove", "join"
 // (into the line before it) and "split", each {index}.
 const { chip, heading, make, mount, phrase, refill, seen, svg, t } = lens;
@@ -10,13 +10,13 @@ const ICONS = {
   split: "M1.5 7H5l4-4h3.5M5 7l4 4h3.5",
 };
 
-// A piece of the line in the chart: its dash and its marker.
+// A piece of the line in the chart: its dash and its marker; lines after the fourth have none.
 function seriesMark(series) {
-  const line = svg("path", { d: "M1 6H31", "stroke-dasharray": DASHES[series] ?? "" });
+  const line = svg("path", { d: "M1 6H31", "stroke-dasharray": DASHES[series] ?? "1.5 3" });
   const round = series === 1 || series === 3;
   const shape = round ? "M16 2.2a3.8 3.8 0 1 0 .01 0z" : "M16 1.4l4.6 4.6-4.6 4.6-4.6-4.6z";
-  const marker = svg("path", { d: shape, class: "marker" });
-  return svg("svg", { viewBox: "0 0 32 12", class: `series series-${series}`, "aria-hidden": "true" }, line, marker);
+  const marker = series in DASHES ? [svg("path", { d: shape, class: "marker" })] : [];
+  return svg("svg", { viewBox: "0 0 32 12", class: `series series-${series}`, "aria-hidden": "true" }, line, ...marker);
 }
 
 function button(kind, index, label, act) {

@@ -1,5 +1,5 @@
-// The top of the page. Takes {"languages": {code: name}}. "share" and "language" are answered in the
-// browser: the page hands the values of its controls to `lens.viewers.header.share` and `.language`.
+// The top of the page. Takes {"languages": {code: name}}. "link" and "language" are answered in the
+// browser: the page hands the values of its controls to `lens.viewers.header.link` and `.language`.
 const { language, link, go, make, mount, t } = lens;
 const SVG = "http://www.w3.org/2000/svg";
 let said = null;
@@ -41,7 +41,7 @@ lens.viewers.header = ({ element, props, watch, trigger }) =>
   mount(element, props, watch, (root, { languages }) => {
     const share = make("button", "share", t("page.share"));
     share.type = "button";
-    share.addEventListener("click", () => trigger("share", {}));
+    share.addEventListener("click", () => trigger("link", {}));
     said = make("span", "said");
     said.setAttribute("role", "status");
     const choose = (code) => {
@@ -52,11 +52,11 @@ lens.viewers.header = ({ element, props, watch, trigger }) =>
     root.replaceChildren(title, make("div", "tools", said, share, picker(languages, choose)));
   });
 
-lens.viewers.header.language = (names, values) => go(names, values, asked);
+lens.viewers.header.language = (defaults, values) => go(defaults, values, asked);
 
 // Copy the link; where the browser forbids it (in a frame), show it to be copied by hand.
-lens.viewers.header.share = async (names, values) => {
-  const address = link(names, values);
+lens.viewers.header.link = async (defaults, values) => {
+  const address = link(defaults, values);
   try {
     await navigator.clipboard.writeText(address);
     said.replaceChildren(t("page.copied"));

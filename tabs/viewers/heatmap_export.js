@@ -122,7 +122,8 @@ function savedPage(value, key) {
     if (text) made.textContent = text;
     return made;
   };
-  const styles = document.getElementById("lens-styles").textContent;
+  // Without our typefaces: they are files of the server.
+  const styles = document.getElementById("lens-styles").textContent.replace(/@font-face\s*\{[^}]*\}/g, "");
   const theme = `:root { ${variables(styles, false)} }\n.dark { ${variables(styles, true)} }`;
   const policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
   page.documentElement.lang = document.documentElement.lang;

@@ -1,5 +1,5 @@
 // What is being done, or what went wrong and what to do. Takes {"state", "title", "text", "done",
-// "total", "actions": [{"name", "text"}], "ran": {"tab", "bar"}}. States: "loading" while the model
+// "total", "actions": [{"name", "text", "limit"}], "ran": {"tab", "bar"}}. States: "loading" while the model
 // stack comes up, then "ready"; "busy" during a run, which dims the results below; then "done",
 // "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
 const { make, mount, phrase, t } = lens;
@@ -44,7 +44,7 @@ function focusPrompt() {
 }
 
 lens.viewers.status = ({ element, props, watch, trigger }) => {
-  const ACTIONS = { shorten: () => trigger("shorten", {}), prompt: focusPrompt, run: () => lens.run() };
+  const ACTIONS = { shorten: ({ limit }) => trigger("shorten", { limit }), prompt: focusPrompt, run: () => lens.run() };
 
   function draw(root, status) {
     const known = document.body.dataset.lensState;
@@ -59,7 +59,7 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     if (status.title) words.append(make("strong", "", phrase(status.title)));
     words.append(make("span", "text", phrase(status.text)));
     line.append(words);
-    const actions = (status.actions ?? []).map(({ name, text }) => button(phrase(text), ACTIONS[name]));
+    const actions = (status.actions ?? []).map((action) => button(phrase(action.text), () => ACTIONS[action.name](action)));
     if (actions.length) words.append(make("div", "actions", ...actions));
     root.replaceChildren(line);
     if (status.state === "busy" || status.state === "loading") progress(line, status);

@@ -67,12 +67,12 @@ function setRan(name, values) {
   refresh();
 }
 
-// The address that brings back what the page shows; the default of every value is left out.
-function link(names, values, extra = {}) {
+// The address that brings back what the page shows: the values that are not the defaults, by name.
+function link(defaults, values, extra = {}) {
   const query = new URLSearchParams();
-  names.forEach((name, i) => {
-    const value = values[i];
-    if (value !== null && value !== undefined && value !== "") query.set(name, String(value));
+  Object.entries(defaults).forEach(([name, usual], i) => {
+    const value = values[i] ?? "";
+    if (name === "prompt" || String(value) !== String(usual ?? "")) query.set(name, String(value));
   });
   if (shell.tab) query.set("tab", shell.tab);
   const kept = new URLSearchParams(location.search);
@@ -82,8 +82,8 @@ function link(names, values, extra = {}) {
   return `${base}?${query}`;
 }
 
-function go(names, values, language) {
-  const query = link(names, values, { lang: language }).split("?")[1];
+function go(defaults, values, language) {
+  const query = link(defaults, values, { lang: language }).split("?")[1];
   location.search = `?${query}`; // within a frame as well
 }
 

@@ -133,7 +133,8 @@ function heading(title, how) {
 
 function percent(p) {
   if (p === null || p === undefined) return "–";
-  return p > 0 && p < 0.001 ? "<0.1%" : `${(100 * p).toFixed(1)}%`;
+  if (p > 0 && p < 0.001) return "<0.1%";
+  return p < 1 && p > 0.999 ? ">99.9%" : `${(100 * p).toFixed(1)}%`;
 }
 
 // A number with two to three digits and a real minus.
