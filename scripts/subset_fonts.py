@@ -1,6 +1,7 @@
 """Make the page's small fonts from those that Gradio carries: tabs/fonts/*.woff2.
 
-Whole, the three faces are 236 KB of every first visit; other scripts come from the visitor's system.
+Whole, the three faces are 236 KB of every first visit. Other scripts come from the visitor's own
+fonts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def main() -> None:
         for number in FAMILY_NAMES:
             for record in font["name"].names:
                 if record.nameID == number:
-                    record.string = family.replace(" ", "") if number == 6 else family
+                    named = family.replace(" ", "") if number == 6 else family
+                    font["name"].setName(
+                        named, number, record.platformID, record.platEncID, record.langID
+                    )
         font.flavor = "woff2"
         path = TARGET / f"{name}.woff2"
         font.save(path)

@@ -42,14 +42,13 @@ def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> Log
     with bench.pool.lease(source) as loaded:
         ids = loaded.tokenize(request.prompt, template=request.template, special=request.special)
         limit = bench.limits.logit_lens
-        with edited(loaded, request):
+        # The key below names the edits that hold, so nobody else's may hold by then.
+        with loaded.lock, edited(loaded, request):
             run = _lens_run(bench, loaded, ids, request)
             options = request.model_dump(exclude={*Request.model_fields, *PAGE_ONLY})
             options["positions"] = _positions(request, len(run.ids))
             if request.stride is not None:
-                options["layers"] = range(
-                    (loaded.n_layers - 1) % request.stride, loaded.n_layers, request.stride
-                )
+                options["layers"] = _every(request.stride, loaded.n_layers)
             if request.available:
                 options["components"] = _available(loaded, request)
             return logit_lens(loaded, ids, max_tokens=limit, run=run, **options)
@@ -63,7 +62,8 @@ def _lens_run(bench: Bench, loaded: LoadedModel, ids: Tensor, request: LogitLens
         name: getattr(request, name)
         for name in ("generate", "temperature", "top_p", "top_k", "seed")
     }
-    key = (loaded.facts, tuple(ids.tolist()), tuple(sampling.values()), loaded.active_edits)
+    drawn = tuple(sampling.values()) if request.generate else ()
+    key = (loaded.facts, tuple(ids.tolist()), drawn, loaded.active_edits)
     run = bench.lens_runs.get(key)
     if run is None:
         run = lens_run(loaded, ids, max_tokens=bench.limits.logit_lens, **sampling)
@@ -77,6 +77,11 @@ def _positions(request: LogitLensRequest, n_tokens: int) -> list[int] | range | 
         return request.positions
     end = n_tokens if request.end is None else min(request.end, n_tokens)
     return range(max(0, end - request.last), end)
+
+
+def _every(stride: int, n_layers: int) -> range:
+    """Every so many layers, the last one always among them."""
+    return range((n_layers - 1) % stride, n_layers, stride)
 
 
 def _available(loaded: LoadedModel, request: LogitLensRequest) -> list[str]:

@@ -170,7 +170,7 @@ class Runtime:
                 yield Progress("status.gpu", {})
             elif source not in {model["name"] for model in self.pool.models()}:
                 yield Progress("status.loading", {"model": request.model})
-        result = None
+        result: Any = None
         for step in self._gpu(op, request, source):
             if isinstance(step, Progress):
                 yield step
@@ -270,7 +270,7 @@ class Runtime:
     def _bench(self) -> Bench:
         from lens_core.held import Held
 
-        return Bench(self.pool, self.settings.max_tokens, Held(HELD_BYTES, lambda run: run.nbytes))
+        return Bench(self.pool, self.settings.max_tokens, Held(HELD_BYTES))
 
     def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:
         """The one function that runs models: each decorated function has a worker of its own."""

@@ -56,7 +56,7 @@ class Shell:
     status: gr.HTML
     notice: gr.HTML
     _options: dict[str, Component] = field(default_factory=dict)
-    _runs: list[Dependency] = field(default_factory=list)
+    _runs: list[Any] = field(default_factory=list)
 
     @property
     def first(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Shell:
             outputs=[self.prompt],
             **PRIVATE,
         ).success(None, js="() => setTimeout(lens.run, 50)", **PRIVATE)
-        for component in self.bar:
+        for component in (self.model, self.prompt, self.template, self.edit):
             component.change(None, inputs=self.bar, js="(...bar) => lens.setBar(bar)", **PRIVATE)
         self._wire_links(tabs, names)
         gr.on(None, self._loading, outputs=[self.status], concurrency_limit=None, **PRIVATE)
@@ -270,8 +270,8 @@ def build_shell(runtime: Runtime) -> Shell:
         strip = viewer("token_strip", first, elem_classes="lens-strip", elem_id="lens-strip")
         status = viewer("status", said.loading(Progress("status.stack", {})))
         notice = viewer("notice")
+        example_picker(settings, prompt, status)
     edits = gr.State({})
     run.click(None, js="() => lens.run()", **PRIVATE)
     opened_edit(edit, edits, status)
-    example_picker(settings, prompt, status)
     return Shell(runtime, header, model, prompt, template, edit, edits, strip, status, notice)

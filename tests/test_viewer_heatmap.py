@@ -379,7 +379,8 @@ def test_text_is_beside_its_number_and_the_last_token_has_the_accent(visit: Open
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.scroller tbody td')].map(td => {
           const range = document.createRange();
-          range.selectNodeContents(td.lastChild);
+          range.selectNodeContents(td);
+          range.setStartAfter(td.firstChild);
           const [cell, text, figure] = [td, range, td.querySelector('.number')]
             .map(e => e.getBoundingClientRect());
           return [text.left - cell.left, figure.left - text.right, cell.right - figure.right];
@@ -420,8 +421,10 @@ def test_a_click_selects_with_a_ring_and_tells_python(visit: Open) -> None:
     fill = page.cell(2, 4).evaluate("td => getComputedStyle(td).backgroundColor")
     page.cell(2, 4).click()
     page.expect_event("select", {"row": 2, "column": 4})
-    style = "td => [getComputedStyle(td).outlineWidth, getComputedStyle(td).backgroundColor]"
-    assert page.cell(2, 4).evaluate(style) == ["2.5px", fill]
+    style = "td => [getComputedStyle(td).boxShadow, getComputedStyle(td).backgroundColor]"
+    shadow, background = page.cell(2, 4).evaluate(style)
+    assert shadow.startswith("rgb(194, 65, 12) 0px 0px 0px 2.5px"), "the accent, around the cell"
+    assert background == fill
     page.page.mouse.move(700, 880)
     expect(page.card).to_contain_text("position 4")
     page.card.locator("button.chip").nth(1).click()
@@ -493,7 +496,7 @@ def test_another_quantity_is_shown_at_once(visit: Open) -> None:
     assert numbers.nth(1).inner_text() == str(int(4096 ** wave(0, 1)))
     expect(page.page.locator(".legend .low")).to_have_text("4097")
     page.tell("added")
-    assert numbers.first.inner_text() == f"{6 * wave(0, 0) - 3:+.1f}".replace("-", "−")
+    assert numbers.nth(1).inner_text() == f"{6 * wave(0, 1) - 3:+.1f}".replace("-", "−")
     expect(page.page.locator(".legend .low")).to_have_text("−3.00")
     page.tell("no such quantity")
     expect(page.page.locator(".legend .low")).to_have_text("−3.00")
@@ -580,7 +583,7 @@ def test_narrow_cells_drop_the_number_then_the_token(visit: Open, cell: int, par
           const { fonts, gridOf, layoutOf } = lens.heat;
           const [grid, face] = [gridOf(value), fonts(document.body)];
           const { label } = layoutOf(grid, 2000, face);
-          const width = label + 6 + value.columns.length * (cell + 1.5);
+          const width = label + 8 + value.columns.length * (cell + 2);
           return layoutOf(grid, width, face, { fit: true, phone: false });
         }""",
         [lens(), cell],
@@ -649,13 +652,13 @@ def test_a_large_map_is_a_canvas_with_cards_and_keys(visit: Open) -> None:
         "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
     )
     assert shown > 50, "drawn"
-    pitch = 97 + 1.5
+    pitch = 96 + 2
     last = box["x"] + box["width"] - pitch / 2
     for row, back in [(0, 0), (3, 2), (6, 9)]:
-        page.page.mouse.move(last - back * pitch, box["y"] + 1.5 + (row + 0.5) * 37.5)
+        page.page.mouse.move(last - back * pitch, box["y"] + 2 + (row + 0.5) * 38)
         expect(page.card).to_contain_text(f"position {479 - back}")
         expect(page.card.locator("strong")).to_contain_text("embed" if row == 6 else f"L{5 - row}")
-    page.page.mouse.click(last, box["y"] + 1.5 + 2.5 * 37.5)
+    page.page.mouse.click(last, box["y"] + 2 + 2.5 * 38)
     page.expect_event("select", {"row": 2, "column": 479})
     page.page.keyboard.press("ArrowLeft")
     expect(page.page.locator(".scroller [aria-live]")).to_contain_text("position 478")

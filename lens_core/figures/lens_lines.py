@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,7 @@ def _course(
     courses = [_joined(tracked["p"], row) for row in rows]
     ranks = [_joined(tracked["rank"], row) for row in rows]
     names = [token_text(record, token) for token in ids]
-    sums = [None if None in values else sum(values) for values in zip(*courses, strict=True)]
+    sums = [None if None in values else math.fsum(values) for values in zip(*courses, strict=True)]
     notes = []
     for depth, p in enumerate(sums):
         each = [(courses[i][depth], ranks[i][depth]) for i in range(len(ids))]

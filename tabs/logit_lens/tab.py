@@ -92,7 +92,7 @@ def build(shell: Shell) -> None:
                 prediction = viewer("bars", first.get("prediction"))
             with gr.Column(elem_classes="lens-panel"):
                 attribution = viewer("bars", first.get("attribution"))
-    controls = Controls(**choices)
+    controls = Controls(**choices)  # pyright: ignore[reportArgumentType]
     side = controls.side
     session = gr.State(Session.from_json(shell.first["session"]) if shell.first else None)
     parts = Parts(heatmap, ranks, prediction, attribution, followed, chart, step, side, session)

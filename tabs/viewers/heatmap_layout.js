@@ -4,7 +4,9 @@ const { phrase } = lens;
 const TEXT = 12; // axis labels
 const MONO = 13; // tokens
 const WIDEST = 124;
-const NARROWEST = 97.5; // a word and its number
+const NARROWEST = 96; // a word and its number
+// Whole pixels: browsers round the spacing of a table down to them.
+const GAP = 2;
 const IN_VIEW = 4; // columns with tokens on a phone
 const RING = 3; // room for the ring around the last column
 const measuring = document.createElement("canvas").getContext("2d");
@@ -28,7 +30,7 @@ function rowHeight(grid, phone) {
   return Math.round(Math.max(3, Math.min(36, (grid.rows > 48 ? 640 : 480) / grid.rows)));
 }
 
-const gapOf = (size) => (size < 6 ? 0 : size < 10 ? 1 : 1.5);
+const gapOf = (size) => (size < 6 ? 0 : size < 12 ? 1 : GAP);
 
 // How many columns (or rows) share one label, so that no label is narrower than `least`.
 const stepOf = (least, pitch) => Math.max(1, Math.ceil(least / pitch));
@@ -36,10 +38,10 @@ const stepOf = (least, pitch) => Math.max(1, Math.ceil(least / pitch));
 // The sizes for a place of this width. `fit` shows every column, however narrow.
 function layoutOf(grid, width, face, { fit = false, phone = width < 480 } = {}) {
   const wish = labelWidth(grid, face);
-  const most = WIDEST + 1.5;
-  const place = width - RING - wish - 3;
+  const most = WIDEST + GAP;
+  const place = width - RING - wish - 2 * GAP;
   const all = place / grid.columns;
-  const least = !grid.hasTokens ? 8 : phone ? Math.floor(place / IN_VIEW) : NARROWEST;
+  const least = !grid.hasTokens ? 8 : phone ? Math.floor(place / IN_VIEW) : NARROWEST + GAP;
   const natural = Math.min(most, Math.max(least, all));
   const wanted = fit ? Math.min(most, Math.max(2, all)) : natural;
   const gap = gapOf(wanted);

@@ -70,7 +70,7 @@ function columnWidths(grid, layout) {
 // Draw the table; what is given back is what the viewer asks of any way of drawing.
 function tableFace(grid, layout) {
   const token = tokens(grid);
-  const caption = make("caption", "spoken", summary(grid));
+  const caption = make("caption", "", make("span", "spoken", summary(grid)));
   const body = make("tbody", "", ...grid.value.rows.map((_, r) => bodyRow(grid, layout, token, r)));
   const table = make("table", grid.hasTokens ? "" : "plain", caption, columnWidths(grid, layout), body,
     make("tfoot", "", footRow(grid, layout)));
@@ -109,7 +109,7 @@ function tableFace(grid, layout) {
     },
     recolour(changed) {
       grid = changed;
-      caption.textContent = summary(grid);
+      caption.firstChild.textContent = summary(grid);
       grid.present.forEach((row, r) => row.forEach((present, c) => {
         if (!present) return;
         const td = tdAt([r, c]);

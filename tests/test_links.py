@@ -1,0 +1,164 @@
+"""Links: what a page writes into its address, the next one takes; anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.components import Component
+
+from lens_core.settings import Settings
+from tabs import logit_lens
+from tabs.links import MAX_CHARS, accepted, restored
+from tabs.runtime import Runtime
+from tabs.shell import build_shell
+from tabs.words import words
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "${HOME} {{value}} `ls`",
+    "a&b=c#d?e%41+ ",
+    "two\nlines\t",
+    "首都 は 🐛",
+    "\u202eevil\u0000",
+]
+
+
+@pytest.fixture(scope="module")
+def carried() -> dict[str, Component]:
+    """What links of the whole page carry: the bar and the options of every tab."""
+    with gr.Blocks():
+        shell = build_shell(Runtime(Settings(models={"own": None})))
+        logit_lens.build(shell)
+    bar = {"model": shell.model, "prompt": shell.prompt, "template": shell.template}
+    return {**bar, **shell._options}
+
+
+def written(value: Any) -> str:
+    """A value as the browser writes it into an address."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def samples(component: Component) -> list[Any]:
+    """Values that the component can have."""
+    if isinstance(component, gr.Slider):
+        half = component.step * round((component.maximum + component.minimum) / component.step / 2)
+        return [component.minimum, component.maximum, round(half, 6)]
+    if isinstance(component, gr.Number):
+        return [0, 1, 2**31]
+    if isinstance(component, gr.Checkbox):
+        return [True, False]
+    if isinstance(component, gr.Radio | gr.Dropdown):
+        return [value for _, value in component.choices]
+    return ["", "The capital of France is", *HOSTILE]
+
+
+def test_every_option_of_the_tabs_can_be_in_a_link(carried: dict[str, Component]) -> None:
+    assert {type(component).__name__ for component in carried.values()} == {
+        "Slider",
+        "Number",
+        "Checkbox",
+        "Radio",
+        "Dropdown",
+        "Textbox",
+    }
+    assert {"view", "colour", "read_at", "k", "seed", "generate", "only_important"} <= set(carried)
+
+
+def test_what_a_link_says_comes_back(carried: dict[str, Component]) -> None:
+    for name, component in carried.items():
+        for value in samples(component):
+            found = accepted(component, written(value))
+            assert found == value, name
+            assert type(found) is type(value) or isinstance(component, gr.Slider), name
+
+
+def test_the_value_a_page_opens_with_can_be_in_a_link(carried: dict[str, Component]) -> None:
+    for name, component in carried.items():
+        assert accepted(component, written(component.value)) == component.value, name
+
+
+BAD = {
+    "k": ["abc", "", "0", "21", "nan", "inf", "-inf", "1e999", "2.5", "<b>1</b>"],
+    "seed": ["-1", "abc", "nan", "0.5"],
+    "temperature": ["-0.1", "2.1", "NaN"],
+    "only_important": ["1", "True", "yes", ""],
+    "view": ["", "grid ", "nope", "<img onerror>"],
+    "template": ["poem", "Plain text"],
+    "stride": ["3", "0", "-1"],
+    "prompt": ["x" * (MAX_CHARS + 1)],
+    "target": ["x" * (MAX_CHARS + 1)],
+    "model": ["x" * (MAX_CHARS + 1)],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name in BAD for text in BAD[name]])
+def test_what_a_component_cannot_say_is_refused(
+    carried: dict[str, Component], name: str, text: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        accepted(carried[name], text)
+    assert "None" not in str(caught.value), "what is said must be what is allowed"
+
+
+def test_a_public_page_takes_its_own_models_only() -> None:
+    with gr.Blocks():
+        shell = build_shell(Runtime(Settings(public=True, models={"own": None})))
+    assert accepted(shell.model, "own") == "own"
+    with pytest.raises(ValueError, match="one of demo, own"):
+        accepted(shell.model, "gpt2")
+
+
+def said(notice: Any) -> str | None:
+    """The problems that a notice names, or nothing."""
+    if not isinstance(notice, str):
+        return None
+    return json.loads(notice)["text"]["values"]["problems"]
+
+
+def test_what_is_right_in_a_link_is_taken_and_the_rest_is_named(
+    carried: dict[str, Component],
+) -> None:
+    query = {"prompt": "7+5=", "k": "abc", "seed": "7", "tab": "nope", "unknown": "1"}
+    *values, tab, notice = restored(query, carried, ["logit_lens"])
+    taken = dict(zip(carried, values, strict=True))
+    assert taken["prompt"] == "7+5="
+    assert taken["seed"] == 7
+    assert taken["k"] == gr.skip()
+    assert tab == gr.skip()
+    problems = said(notice)
+    assert problems is not None
+    for part in ("k='abc'", "tab='nope'", "logit_lens"):
+        assert part in problems
+    assert "seed" not in problems
+
+
+def test_an_address_without_anything_of_ours_changes_nothing(
+    carried: dict[str, Component],
+) -> None:
+    values = restored({"__theme": "dark", "lang": "ja"}, carried, ["logit_lens"])
+    assert values == [gr.skip()] * (len(carried) + 2)
+
+
+def test_a_known_tab_is_opened(carried: dict[str, Component]) -> None:
+    *_, tab, notice = restored({"tab": "logit_lens"}, carried, ["logit_lens"])
+    assert isinstance(tab, gr.Tabs)
+    assert tab.selected == "logit_lens"
+    assert said(notice) is None
+
+
+def test_a_notice_shows_only_the_start_of_a_long_value(carried: dict[str, Component]) -> None:
+    *_, notice = restored({"k": "9" * 5000, "view": "<b>" * 999}, carried, ["logit_lens"])
+    problems = said(notice)
+    assert problems is not None
+    assert len(problems) < 300
+    assert "<" not in notice, "the first value of a viewer is part of the page"
+
+
+def test_the_notice_is_said_in_every_language() -> None:
+    for language in words():
+        assert "{problems}" in words()[language]["status.link"]
