@@ -127,7 +127,7 @@ def test_before_is_dashed_and_hollow_and_after_solid_and_filled(
     before, after = traces[0, "before"], traces[0, "after"]
     assert after["y"][-1] == 0.125
     assert before["y"][-1] == float(result.tracked[0].p[0][-1])
-    assert (before["line"]["dash"], after["line"]["dash"]) == ("dash", "solid")
+    assert (before["line"]["dash"], after["line"]["dash"]) == (style.BEFORE, "solid")
     assert before["marker"]["color"] == style.LIGHT.panel
     assert after["marker"]["color"] == before["line"]["color"] == style.LIGHT.series[0]
     assert before["hovertemplate"].endswith("%{meta.word}<extra></extra>")

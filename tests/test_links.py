@@ -100,9 +100,9 @@ BAD = {
 def test_what_a_component_cannot_say_is_refused(
     carried: dict[str, Component], name: str, text: str
 ) -> None:
-    with pytest.raises(ValueError) as caught:
+    what_is_allowed = r"^(?!.*None).+"
+    with pytest.raises(ValueError, match=what_is_allowed):
         accepted(carried[name], text)
-    assert "None" not in str(caught.value), "what is said must be what is allowed"
 
 
 def test_a_public_page_takes_its_own_models_only() -> None:

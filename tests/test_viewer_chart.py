@@ -425,7 +425,7 @@ def test_hostile_tokens_are_text_in_chart_hover_table_and_picture(
     found = record(HOSTILE)
     visit.draw(lines=chart(lines(found)), grid=chart(lens_heatmap(found)))
     panel = visit.page.locator("#lines")
-    assert any("<a href" in text for text in panel.locator(".annotation-text").all_text_contents())
+    assert any("<a·href" in text for text in panel.locator(".annotation-text").all_text_contents())
     visit.page.locator("#lines .plot").focus()
     for _ in range(5):
         visit.page.keyboard.press("ArrowRight")
@@ -454,7 +454,7 @@ def test_a_chart_in_a_hidden_tab_is_drawn_when_the_tab_opens(visit: Visit) -> No
     count = visit.drawings("hidden")
     changed = record()
     changed["tracked"][0]["p"]["resid_post"][0] = [0.1, 0.2, 0.3]
-    visit.draw(hidden=chart(lines(changed)))
+    visit.draw(lines=chart(lines(changed)), hidden=chart(lines(changed)))
     visit.page.wait_for_timeout(300)
     assert visit.drawings("hidden") == count, "not while hidden"
     visit.page.get_by_role("tab", name="Two").click()

@@ -127,9 +127,7 @@ def test_every_key_that_is_asked_for_exists() -> None:
 
 
 def test_every_key_is_used_somewhere() -> None:
-    unused = [
-        key for key in words()["en"] if not any(re.fullmatch(one, key) for one in literals())
-    ]
+    unused = [key for key in words()["en"] if not any(re.fullmatch(one, key) for one in literals())]
     assert not unused
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CELL_WIDTH, CELL_HEIGHT = 104, 26
 """Pixels of a cell."""
-LEFT, FOOT = 150, 52
+LEFT, FOOT = 150, 56
 """Pixels for the labels of the rows, and for the legend."""
 
 
@@ -77,7 +77,8 @@ def grid_figure(
         title=None if title is None else escape(title),
         width=LEFT + CELL_WIDTH * max(len(columns), 3) + 16,
         height=top + height + 28 + FOOT,
-        margin={"l": LEFT, "r": 16, "t": top, "b": 28 + FOOT},
+        # The legend is to take its own room, not that of the cells.
+        margin={"l": LEFT, "r": 16, "t": top, "b": 28 + FOOT, "autoexpand": False},
         xaxis=_ticks(columns, colours, range=[-0.5, len(columns) - 0.5], tickfont_family=MONO),
         yaxis=_ticks(labels, colours, range=[-0.5, len(labels) - 0.5]),
         uirevision=f"grid {len(labels)} {len(columns)}",

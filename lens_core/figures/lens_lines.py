@@ -11,7 +11,7 @@ from lens_core.errors import InputError
 from lens_core.figures import labels
 from lens_core.figures.labels import end_labels
 from lens_core.figures.record import Result, as_record, in_words, token_text
-from lens_core.figures.style import DASHES, MARKERS, Palette, axis, figure, frame, palette
+from lens_core.figures.style import BEFORE, DASHES, MARKERS, Palette, axis, figure, frame, palette
 from lens_core.figures.text import cut, escape, percent, width
 
 if TYPE_CHECKING:
@@ -218,11 +218,11 @@ def _drawn(series: int | None, role: str, depths: int, colours: Palette) -> dict
     """Line and marker: before = dashed and hollow, after = solid and filled."""
     small = 4 if depths > CROWDED else 6
     if series is None:
-        dash = "dash" if role == "before" else "dot"
+        dash = BEFORE if role == "before" else DASHES[2]
         line = {"color": colours.stream, "width": 1.5, "dash": dash}
         return {"line": line, "marker": {"color": colours.stream, "size": small}}
     shade = colours.series[series - 1]
-    dash = {"only": DASHES[series - 1], "before": "dash", "after": "solid"}[role]
+    dash = {"only": DASHES[series - 1], "before": BEFORE, "after": "solid"}[role]
     strong = series == 1 and role != "before"
     marker = {
         "symbol": MARKERS[series - 1],

@@ -31,7 +31,6 @@ WIDTH, HEIGHT = 720, 260
 """Pixels of a figure that names no size; there are 96 to an inch."""
 MAX_PIXELS = 40_000_000
 """Of the picture: 160 MB while it is drawn."""
-_DASHES = {"dash": (0, (4, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (4, 1.5, 1, 1.5))}
 _SYMBOLS = {"circle": "o", "diamond": "D"}
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -222,7 +221,7 @@ class _Drawer:
             [math.nan if y is None else y for y in trace["y"]],
             color=line["color"],
             linewidth=0.75 * line["width"],
-            linestyle=_DASHES.get(line["dash"], "-"),
+            linestyle=_dash(line),
             marker=_SYMBOLS[marker["symbol"]] if "markers" in trace["mode"] else "",
             markersize=0.75 * marker["size"],
             markerfacecolor=marker["color"],
@@ -289,6 +288,13 @@ class _Drawer:
             "fontfamily": self.fonts.families(mono=font.get("family") == MONO),
             "parse_math": False,
         }
+
+
+def _dash(line: Mapping[str, Any]) -> Any:
+    """Matplotlib counts dashes in line widths."""
+    if line["dash"] == "solid":
+        return "-"
+    return 0, tuple(float(part[:-2]) / line["width"] for part in line["dash"].split(","))
 
 
 def _plain(text: str) -> str:

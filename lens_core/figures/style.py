@@ -54,9 +54,11 @@ DARK = Palette(
     series=("#6db3f2", "#e0b84a", "#5fe0cf", "#d5dae1"),
 )
 
-DASHES = ("solid", "dash", "dot", "dashdot")
+DASHES = ("solid", "6px,3px", "2px,3px", "8px,3px,2px,3px")
 MARKERS = ("circle", "diamond", "circle", "diamond")
 """Of series 1 to 4: a series is never told by its colour alone."""
+BEFORE = "5px,4px"
+"""The dash of what was before an edit."""
 
 SCALES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "probability": (

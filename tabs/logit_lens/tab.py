@@ -66,7 +66,8 @@ def build(shell: Shell) -> None:
     with gr.Row(elem_classes="lens-grid"):
         with gr.Column(elem_classes="lens-main lens-result"):
             with gr.Column(elem_classes="lens-panel", elem_id="lens-panel-map"):
-                panel_head("lens.title", "lens.how")
+                panel_head("lens.title", "lens.how", elem_classes="lens-view-grid")
+                panel_head("lens.ranks_title", "lens.ranks_how", elem_classes="lens-view-ranks")
                 choices = toolbar(shell)
                 heatmap = viewer(
                     "heatmap",

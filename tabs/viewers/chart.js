@@ -269,7 +269,7 @@ lens.viewers.chart = ({ element, props, watch, trigger }) => {
     // Meanwhile the tab may have been left, or the figure taken away; the observer comes back here.
     if (!pending || !element.clientWidth || !value.figure) return;
     pending = false;
-    const { data, layout } = value.figure;
+    const { data, layout } = structuredClone(value.figure); // Plotly writes into its ranges
     const ink = inks(frame);
     const size = { width: Math.max(width, layout.width ?? 0), height: heightOf(value) };
     await Plotly.react(plot, data.map((trace) => painted(trace, ink)), framed(layout, ink, size), CONFIG);

@@ -26,18 +26,21 @@ function drawEmpty(root, value, trigger) {
   ghost.setAttribute("aria-hidden", "true");
   const examples = (value.examples ?? []).map((example, index) =>
     action("example", tokenText(example), () => trigger("example", { index })));
+  const said = value.text ? phrase(value.text) : t("heatmap.empty");
   const title = value.title ? make("strong", "", phrase(value.title)) : null;
   root.replaceChildren(
-    make("div", "empty", ghost, title, make("p", "", t("heatmap.empty")), make("div", "examples", ...examples)),
+    make("div", "empty", ghost, title, make("p", "", said), make("div", "examples", ...examples)),
   );
 }
 
-function legend({ quantity }) {
+function legend(quantity) {
   const bar = make("span", "gradient");
   bar.style.background = gradient(quantity.scale);
   const [low, high] = ends(quantity);
   return make("div", "legend", make("strong", "", phrase(quantity.title)), make("span", "low", low), bar, make("span", "high", high));
 }
+
+const legends = (grid) => make("div", "legends", ...grid.legends.map(legend));
 
 lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
   const root = element.querySelector(".lens-viewer");
@@ -186,7 +189,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
       tools.append(fit);
     }
     if (!grid.value.readonly) tools.append(exportMenu(save));
-    return make("div", "foot", legend(grid), ...notes, tools);
+    return make("div", "foot", legends(grid), ...notes, tools);
   }
 
   function windows({ earlier, later, readonly }) {
@@ -241,7 +244,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     grid = gridOf(grid.value, key);
     face.recolour(grid);
     if (document.activeElement === face.focusable) face.activate(view.active);
-    root.querySelector(".legend").replaceWith(legend(grid));
+    root.querySelector(".legends").replaceWith(legends(grid));
     if (view.shown) showCard(view.shown);
   }
 

@@ -50,8 +50,8 @@ function beforeAfter(grid, [r, c], pick) {
   const { before, before_values: values, changed, top } = grid.value;
   const old = at(before, r, c);
   if (!changed?.[r]?.[c] || old === null) return null;
-  const format = top?.format ?? grid.quantity.format;
-  const [was, is] = [at(values, r, c), top ? at(top.values, r, c)?.[0] : at(grid.quantity.values, r, c)];
+  const format = top?.format ?? grid.byRow[r].format;
+  const [was, is] = [at(values, r, c), top ? at(top.values, r, c)?.[0] : at(grid.byRow[r].values, r, c)];
   const part = (name, id, value, className) => make("span", "side", make("span", "label", t(name)),
     chip(grid, id, className, pick), value === null ? null : make("span", "value", longText(format, value)));
   return make("div", "changed-token", part("heatmap.before", old, was, "old"),

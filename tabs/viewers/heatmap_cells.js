@@ -50,13 +50,16 @@ function ends({ scale, format, low, high }) {
 
 // The value, with what is asked of every cell worked out once.
 function gridOf(value, key) {
-  const quantity = value.quantities.find((one) => one.key === key) ?? value.quantities[0];
+  const named = (name) => value.quantities.find((one) => one.key === name);
+  const quantity = named(key) ?? value.quantities[0];
+  // A row may have a quantity of its own: logits beside probabilities.
+  const byRow = value.rows.map((row) => named(row.quantity) ?? quantity);
   const [rows, columns] = [value.rows.length, value.columns.length];
   const present = value.rows.map((_, r) =>
     value.columns.map((_, c) => idAt(value, r, c) !== null || value.quantities.some((q) => at(q.values, r, c) !== null)),
   );
   const hasTokens = (value.tokens ?? []).some((row) => row.some((id) => id !== null));
-  return { value, quantity, rows, columns, present, hasTokens, colours: palette(quantity.scale) };
+  return { value, quantity, byRow, legends: [...new Set(byRow)], rows, columns, present, hasTokens };
 }
 
 const at = (values, r, c) => values?.[r]?.[c] ?? null;
@@ -65,13 +68,14 @@ const entryOf = (grid, id) => grid.value.vocab?.[id] ?? { text: String(id), byte
 
 // The fill and the text colour of a cell; null where the quantity has no value.
 function coloursOf(grid, r, c) {
-  const value = at(grid.quantity.values, r, c);
+  const quantity = grid.byRow[r];
+  const value = at(quantity.values, r, c);
   if (value === null) return null;
-  const step = Math.round(STEPS * Math.min(1, Math.max(0, share(grid.quantity, value))));
-  return grid.colours[step];
+  const step = Math.round(STEPS * Math.min(1, Math.max(0, share(quantity, value))));
+  return palette(quantity.scale)[step];
 }
 
-const numberOf = (grid, r, c) => shortText(grid.quantity, at(grid.quantity.values, r, c), !grid.hasTokens);
+const numberOf = (grid, r, c) => shortText(grid.byRow[r], at(grid.byRow[r].values, r, c), !grid.hasTokens);
 
 // A token as an element, and as the runs of plain and faint text of that element (for a canvas).
 const tokenOf = (grid, id) => vocabText(entryOf(grid, id));
@@ -105,7 +109,8 @@ const columnText = ({ token, label }) => (token ? token.text : phrase(label));
 
 // A cell in words.
 function cellText(grid, [r, c]) {
-  const { value, quantity } = grid;
+  const { value } = grid;
+  const quantity = grid.byRow[r];
   const column = value.columns[c];
   const id = idAt(value, r, c);
   return t("heatmap.cell", {
@@ -133,4 +138,4 @@ function summary(grid) {
   return [size, range, ...(value.notes ?? []).map(phrase)].join(" ");
 }
 
-lens.heat = { at, cellText, coloursOf, columnLabel, columnText, ends, entryOf, firstCell, gridOf, idAt, longText, next, numberOf, runsOf, summary, tokenOf };
+lens.heat = { at, cellText, coloursOf, columnLabel, columnText, ends, entryOf, firstCell, gridOf, idAt, longText, next, numberOf, palette, runsOf, summary, tokenOf };

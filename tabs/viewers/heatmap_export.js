@@ -1,6 +1,6 @@
 // A heat map to take away: the menu, a picture, and a page that opens without network.
 const { download, language, make, phrase, t } = lens;
-const { ends, fitted, gridOf, layoutOf, lookOf, painter, sharp, write } = lens.heat;
+const { ends, fitted, gridOf, layoutOf, lookOf, painter, palette, sharp, write } = lens.heat;
 
 const SCALE = 3;
 const LONGEST = 16000; // pixels; browsers draw nothing on longer canvases
@@ -29,23 +29,25 @@ function lines(context, text, room) {
   return found;
 }
 
-function legendLine(context, grid, look, x, y) {
+function legendLine(context, quantity, look, x, y) {
   const plain = (text, font, colour) => {
     context.font = font;
     context.fillStyle = colour;
     context.fillText(text, x, y);
     x += context.measureText(text).width + 8;
   };
-  const [low, high] = ends(grid.quantity);
-  plain(phrase(grid.quantity.title), look.fonts.strong, look.text);
+  const [low, high] = ends(quantity);
+  plain(phrase(quantity.title), look.fonts.strong, look.text);
   plain(low, look.fonts.label, look.subdued);
-  const step = 104 / grid.colours.length;
-  grid.colours.forEach(({ fill }, i) => {
+  const colours = palette(quantity.scale);
+  const step = 104 / colours.length;
+  colours.forEach(({ fill }, i) => {
     context.fillStyle = fill;
     context.fillRect(x + i * step, y - 5, step + 0.5, 8);
   });
   x += 112;
   plain(high, look.fonts.label, look.subdued);
+  return x + 16;
 }
 
 // The whole grid with title, labels and legend, in the light theme.
@@ -71,7 +73,7 @@ function picture(root, value, key) {
     context.font = look.fonts.title;
     context.fillStyle = look.text;
     write(context, fitted(context, [{ text: phrase(value.title), faint: false }], width - 2 * MARGIN), 0, -26);
-    legendLine(context, grid, look, 0, body + 20);
+    grid.legends.reduce((x, quantity) => legendLine(context, quantity, look, x, body + 20), 0);
     context.font = look.fonts.label;
     context.fillStyle = look.subdued;
     texts.forEach((text, i) => context.fillText(text, 0, body + 46 + 18 * i));
@@ -110,7 +112,8 @@ wanted.addEventListener("change", follow);
 lens.viewers.heatmap({ element: document.getElementById("saved"), watch() {}, trigger() {},
   props: { value: document.getElementById("value").textContent } });`;
 
-const ALONE = `body { margin: 0; background: var(--lens-panel); color: var(--body-text-color);
+const ALONE = `*, ::before, ::after { box-sizing: border-box; }
+body { margin: 0; line-height: 1.5; background: var(--lens-panel); color: var(--body-text-color);
   font-family: ui-sans-serif, system-ui, sans-serif; } h1 { font-size: 20px; margin: 0 0 16px; }`;
 
 // One file with our scripts, our styles and the value; it asks for nothing from anywhere.

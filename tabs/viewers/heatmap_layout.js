@@ -56,7 +56,7 @@ function layoutOf(grid, width, face, { fit = false, phone = width < 480 } = {}) 
   return { label, cell, gap, row, rowGap, showToken, showNumber,
     pitch: cell + gap, rowPitch: row + rowGap, head: 28,
     left: label + 2 * gap, total: label + 2 * gap + grid.columns * (cell + gap), height: rowGap + grid.rows * (row + rowGap),
-    columnStep: stepOf(grid.value.columns[0].token ? 64 : 28, cell + gap), rowStep: stepOf(14, row + rowGap),
+    columnStep: stepOf(grid.value.columns[0]?.token ? 64 : 28, cell + gap), rowStep: stepOf(14, row + rowGap),
     scrolls: grid.columns * natural > place + 1 };
 }
 

@@ -1,6 +1,6 @@
 // The heat map as a table: cells can be read, copied and found by assistive technology.
 const { make, phrase, t } = lens;
-const { cellText, coloursOf, columnLabel, columnText, idAt, labelled, numberOf, summary, tokenOf } = lens.heat;
+const { cellText, coloursOf, columnLabel, columnText, idAt, labelled, numberOf, runsOf, summary, tokenOf } = lens.heat;
 
 let tables = 0;
 
@@ -11,16 +11,31 @@ function tokens(grid) {
   return (id) => {
     if (!made.has(id)) {
       const content = document.createDocumentFragment();
-      content.append(...tokenOf(grid, id).childNodes);
-      made.set(id, content);
+      const width = widthOf(runsOf(content.appendChild(tokenOf(grid, id))));
+      content.replaceChildren(...content.firstChild.childNodes);
+      made.set(id, { content, width });
     }
-    return made.get(id).cloneNode(true);
+    return made.get(id);
   };
 }
 
-function colourCell(grid, td, r, c) {
+// A guess that is never too small.
+function widthOf(runs) {
+  const letters = runs.flatMap(({ text }) => [...text]);
+  return letters.reduce((sum, letter) => sum + (letter < "\u0100" ? 8 : 14), 0);
+}
+
+// What differs from quantity to quantity. Only a text that may be too long is cut off: a clip of its
+// own for every cell takes a quarter of the time of a large table.
+function dress(grid, layout, token, td, r, c) {
   const colours = coloursOf(grid, r, c);
   td.style.cssText = colours ? `background:${colours.fill};color:${colours.text}` : "";
+  const figure = layout.showNumber ? numberOf(grid, r, c) : "";
+  if (figure) td.firstChild.firstChild.data = figure;
+  const id = idAt(grid.value, r, c);
+  if (!layout.showToken || id === null) return;
+  const room = layout.cell - 12 - (figure ? 7 * figure.length + 4 : 0);
+  td.classList.toggle("long", token(id).width > room);
 }
 
 function cellElement(grid, layout, token, r, c) {
@@ -31,10 +46,10 @@ function cellElement(grid, layout, token, r, c) {
   }
   const id = idAt(grid.value, r, c);
   // The number first: it floats to the right, and the token ends before it.
-  if (layout.showNumber) td.append(make("span", "number", numberOf(grid, r, c)));
-  if (layout.showToken && id !== null) td.append(token(id));
+  if (layout.showNumber) td.append(make("span", "number", " "));
+  if (layout.showToken && id !== null) td.append(token(id).content.cloneNode(true));
   if (grid.value.changed?.[r]?.[c]) td.className = "changed";
-  colourCell(grid, td, r, c);
+  dress(grid, layout, token, td, r, c);
   return td;
 }
 
@@ -113,9 +128,8 @@ function tableFace(grid, layout) {
       grid.present.forEach((row, r) => row.forEach((present, c) => {
         if (!present) return;
         const td = tdAt([r, c]);
-        colourCell(grid, td, r, c);
+        dress(grid, layout, token, td, r, c);
         td.removeAttribute("aria-label");
-        if (layout.showNumber) td.firstChild.firstChild.data = numberOf(grid, r, c);
       }));
     },
   };

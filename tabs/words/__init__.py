@@ -45,8 +45,8 @@ def translations() -> gr.I18n:
     return gr.I18n(**words())
 
 
-def panel_head(title: str, how: str) -> gr.HTML:
+def panel_head(title: str, how: str, **options: Any) -> gr.HTML:
     """The title of a panel, and the sentence that says how to read it."""
     from tabs.viewers import viewer
 
-    return viewer("heading", {"title": phrase(title), "how": phrase(how)})
+    return viewer("heading", {"title": phrase(title), "how": phrase(how)}, **options)

@@ -1,0 +1,197 @@
+"""Visits to the page in a real browser: what a person does there, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import chromium
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+LONGEST = 60_000
+"""Milliseconds after which a test gives up; the first visit waits for PyTorch."""
+
+WATCH = """
+window.states = [];
+new MutationObserver((changes) => {
+  for (const { target } of changes) window.states.push(target.dataset.lensState);
+}).observe(document, { subtree: true, attributeFilter: ["data-lens-state"] });
+"""
+"""Keeps every state of the page, also one that lasts for less than a frame."""
+
+
+@contextmanager
+def chromium_browser() -> Iterator[Browser]:
+    """The browser of a module's tests; skipped where there is none, but not in CI."""
+    path = chromium.find()
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
+        pytest.skip(chromium.MISSING)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+        yield running
+        running.close()
+
+
+class Visit:
+    """One page of a visitor of its own, with the errors it raised."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        width: int = 1400,
+        theme: str = "light",
+        touch: bool = False,
+        context: dict[str, Any] | None = None,
+        wait: bool = True,
+        **query: str,
+    ) -> None:
+        size: Any = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, has_touch=touch, **(context or {}))
+        self.context.set_default_timeout(20_000)
+        self.page: Page = self.context.new_page()
+        self.page.add_init_script(WATCH)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(f"{url}?{urlencode({'__theme': theme, **query})}")
+        if wait:
+            self.wait("ready")
+            self.map.wait_for()
+
+    # What is there
+
+    @property
+    def prompt(self) -> Locator:
+        return self.page.locator(".lens-prompt textarea")
+
+    @property
+    def status(self) -> Locator:
+        return self.page.locator(".status")
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator(".notice")
+
+    @property
+    def strip(self) -> Locator:
+        return self.page.locator("#lens-strip .strip")
+
+    @property
+    def map(self) -> Locator:
+        """The heat map of all positions."""
+        return self.page.locator("#lens-heatmap table")
+
+    @property
+    def ranks(self) -> Locator:
+        """The heat map of one position."""
+        return self.page.locator("#lens-ranks table")
+
+    @property
+    def card(self) -> Locator:
+        return self.page.locator(".card")
+
+    @property
+    def prediction(self) -> Locator:
+        return self.page.locator(".lens-inspector .lens-bars").first
+
+    @property
+    def attribution(self) -> Locator:
+        return self.page.locator(".lens-inspector .lens-bars").nth(1)
+
+    @property
+    def followed(self) -> Locator:
+        return self.page.locator(".lens-followed")
+
+    @property
+    def states(self) -> list[str]:
+        return self.page.evaluate("states")
+
+    def cell(self, row: int, column: int) -> Locator:
+        """A cell of the heat map, the top row first; a negative column counts from the end."""
+        cells = self.map.locator("tbody tr").nth(row).locator("td")
+        return cells.last if column == -1 else cells.nth(column)
+
+    def prompt_read(self) -> str:
+        """The prompt as the strip shows it, without special and generated tokens."""
+        return self.strip.evaluate(
+            "strip => [...strip.querySelectorAll("
+            "'.chips > .chip:not(.special, .generated, :has(.generated))')]"
+            ".map(chip => chip.querySelector('.lens-text').textContent).join('')"
+        )
+
+    def lines(self) -> list[str]:
+        """The followed lines, their tokens joined by +."""
+        return self.followed.evaluate(
+            "box => [...box.querySelectorAll('.line .group')].map(group => group.textContent)"
+        )
+
+    def table(self) -> list[list[str]]:
+        """The texts of the heat map's cells."""
+        return self.map.evaluate(
+            "table => [...table.tBodies[0].rows].map(row => [...row.cells].slice(1)"
+            ".map(cell => cell.textContent))"
+        )
+
+    def sideways(self) -> int:
+        """How many pixels of the page lie to the right of the window."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+
+    # What is done
+
+    def wait(self, state: str, *, after: int = 0) -> None:
+        """Wait until the page has been in a state; `after` so many earlier ones."""
+        self.page.wait_for_function(
+            "([state, after]) => window.states?.slice(after).includes(state)",
+            arg=[state, after],
+            timeout=LONGEST,
+        )
+
+    def type(self, prompt: str) -> None:
+        self.prompt.fill(prompt)
+
+    @contextmanager
+    def running(self, state: str = "done") -> Iterator[None]:
+        """What starts a run, and the state that the run ends in."""
+        after = len(self.states)
+        yield
+        self.wait(state, after=after)
+
+    def run(self, state: str = "done", *, prompt: str | None = None) -> None:
+        """Press Run and wait for what the run ends in."""
+        if prompt is not None:
+            self.type(prompt)
+        with self.running(state):
+            self.page.locator("button.lens-run").click()
+
+    def choose(self, name: str, label: str) -> None:
+        """Choose one of the segments above the heat map."""
+        self.page.locator(f".lens-choose-{name} label").filter(has_text=label).click()
+
+    def open_options(self) -> None:
+        """Unfold the options of the tab."""
+        if not self.page.get_by_label("New tokens").first.is_visible():
+            self.page.locator(".lens-more > button").click()
+        expect(self.page.get_by_label("New tokens").first).to_be_visible()
+
+    def set(self, label: str, value: str) -> None:
+        """Type a number beside a slider, or into a field."""
+        field = self.page.get_by_label(label, exact=True).or_(
+            self.page.get_by_label(f"number input for {label}", exact=True)
+        )
+        field.first.fill(value)
+        field.first.press("Tab")
+
+    def close(self) -> None:
+        """End the visit; no script of the page may have failed."""
+        errors = self.errors
+        self.context.close()
+        assert errors == []
