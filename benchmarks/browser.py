@@ -15,7 +15,7 @@ from benchmarks.measure import Ratio, Seconds, Spread, between, ratio_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-import chromium  # noqa: E402
+import chromium
 
 Action = Callable[[], Seconds]
 """Something done on a page: its wall time, and the CPU time of the page's main thread."""

@@ -106,19 +106,24 @@ SECTIONS: dict[str, Callable[[int], Any]] = {
 
 def measure(sections: list[str], repeats: int, folder: Path = FOLDER) -> None:
     """Measure some sections, and write all results that are known then."""
+    for section in sections:
+        keep(section, SECTIONS[section], repeats, folder)
+
+
+def keep(section: str, run: Callable[[int], Any], repeats: int, folder: Path = FOLDER) -> None:
+    """Measure one section and write it among the results that are there."""
     path = folder / "results.json"
     results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    for section in sections:
-        load = os.getloadavg()[0]
-        results[section] = {
-            "measured": datetime.now(timezone.utc).isoformat(timespec="minutes"),
-            "machine": machine(),
-            "load_before": load,
-            "repeats": repeats,
-            "results": SECTIONS[section](repeats),
-        }
-        path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", "utf-8")
-        (folder / "RESULTS.md").write_text(markdown(results), "utf-8")
+    load = os.getloadavg()[0]
+    results[section] = {
+        "measured": datetime.now(timezone.utc).isoformat(timespec="minutes"),
+        "machine": machine(),
+        "load_before": load,
+        "repeats": repeats,
+        "results": run(repeats),
+    }
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", "utf-8")
+    (folder / "RESULTS.md").write_text(markdown(results), "utf-8")
 
 
 def main() -> None:

@@ -29,9 +29,13 @@ TARGETS = {
 PEAK_TARGETS = {"lens: all layers and positions": (150.0, 100.0)}
 """MiB on the big model, likewise."""
 
+PAGE_TARGETS = {"load": 600.0, "click": 1.5, "draw": 0.3}
+"""KiB of a first visit without a chart; a click in units of the smallest Gradio page's event;
+renderer seconds of drawing a large heat map."""
+
 HEAD = """# Measured speed and memory
 
-Written by `python -m benchmarks.foundation`; do not edit.
+Written by `python -m benchmarks.foundation` and `python -m benchmarks.page`; do not edit.
 
 Everything is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
 right before and right after each case in the same process. Ratios are medians with least..most in
@@ -137,7 +141,102 @@ def _startup(result: dict[str, Any]) -> list[str]:
     ]
 
 
-WRITERS = {"speed": _speed, "memory": _memory, "waiting": _waiting, "startup": _startup}
+def _page(result: dict[str, Any]) -> list[str]:
+    return [
+        *_load(result["load"]),
+        "",
+        *_opening(result["opening"]),
+        "",
+        *_events(result["events"]),
+        "",
+        *_draws(result["draws"]),
+        "",
+        *_visits(result["visits"]),
+    ]
+
+
+def _load(load: dict[str, Any]) -> list[str]:
+    parts = {name: kib for name, kib in load["kib"].items() if kib}
+    total = sum(parts.values())
+    said = ", ".join(f"{name} {kib:.0f}" for name, kib in parts.items())
+    limit = PAGE_TARGETS["load"]
+    return [
+        f"First load: {total:.0f} KiB over the network, nothing cached, no chart in view ({said}); "
+        f"limit {limit:g}: {_held(limit, total)}. A chart in view loads plotly.js once, "
+        f"{load['plotly_kib']:.0f} KiB more. The smallest Gradio page loads "
+        f"{load['plain_kib']:.0f}."
+    ]
+
+
+def _opening(opening: dict[str, Any]) -> list[str]:
+    words = {"paint": "first content painted", "drawn": "first drawing (here the finished example)"}
+    rows = [
+        (
+            words[what],
+            _spread(ratio),
+            _seconds(opening["seconds"][f"app {what}"]),
+            _seconds(opening["seconds"][f"plain {what}"]),
+        )
+        for what, ratio in opening["ratios"].items()
+    ]
+    return _table(("opening the page", "ratio to the smallest page", "this page", "smallest"), rows)
+
+
+def _events(events: list[dict[str, Any]]) -> list[str]:
+    limit = PAGE_TARGETS["click"]
+    rows = [
+        (
+            one["case"],
+            _spread(one["wall"]),
+            _spread(one["cpu"]),
+            _held(limit, one["wall"]["median"]) if one["case"].startswith("click") else "",
+            f"{_seconds(one['seconds']['wall'])}, {_seconds(one['seconds']['cpu'])}",
+        )
+        for one in events
+    ]
+    plain = events[0]["plain_s"]
+    return [
+        *_table(("event", "wall", "renderer cpu", f"limit {limit:g}", "wall, renderer cpu"), rows),
+        "",
+        f"The event of the smallest page itself: {_seconds(plain['wall'])} wall, "
+        f"{_seconds(plain['cpu'])} renderer cpu.",
+    ]
+
+
+def _draws(draws: list[dict[str, Any]]) -> list[str]:
+    limit = PAGE_TARGETS["draw"]
+    rows = [
+        (
+            f"{one['layers']} layers x {one['tokens']} positions, {one['case']}",
+            _spread(one["cpu_s"]),
+            _held(limit, one["cpu_s"]["median"]),
+        )
+        for one in draws
+    ]
+    return _table(("heat map with text, drawn once", "renderer cpu, s", f"limit {limit:g}"), rows)
+
+
+def _visits(visits: dict[str, Any]) -> list[str]:
+    levels = visits["levels_mib"]
+    grown = levels[-1] - levels[0]
+    return [
+        f"The server's memory over {visits['sessions']} visits of {visits['runs']} different "
+        f"prompts each: {levels[0]:.0f} MiB before, {levels[-1]:.0f} after, "
+        f"{grown / visits['sessions']:.1f} a visit (with forward passes that are held)."
+    ]
+
+
+def _held(limit: float, value: float) -> str:
+    return "missed" if value > limit else "holds"
+
+
+WRITERS = {
+    "speed": _speed,
+    "memory": _memory,
+    "waiting": _waiting,
+    "startup": _startup,
+    "page": _page,
+}
 
 
 def _judged(limits: tuple[float, float] | None, value: float | None) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +35,19 @@ def startup_ratio(repeats: int) -> dict[str, object]:
         "import_s": Spread.of(imports).to_json(),
         "page_s": Spread.of(pages).to_json(),
     }
+
+
+@contextmanager
+def serving(command: Callable[[int], list[str]]) -> Iterator[tuple[str, int]]:
+    """A page for the length of a block: its address and its process.
+
+    Args:
+        command: port -> what serves the page there.
+    """
+    port = _free_port()
+    with _process(command(port)) as process:
+        _wait_for_page(port, process)
+        yield f"http://127.0.0.1:{port}/", process.pid
 
 
 def import_gradio() -> float:

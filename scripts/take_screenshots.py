@@ -20,6 +20,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Locator, Page, sync_playwright
 
@@ -133,7 +134,7 @@ def stage() -> Iterator[Stage]:
 def take(ready: Stage, shot: Shot) -> bytes:
     """A picture as a PNG, as the browser makes it."""
     phone = shot.width == PHONE
-    # A chart draws when it comes into view, so for a picture of the whole page all of it is in view.
+    # A chart draws when it comes into view, so a picture of the whole page has it all in view.
     height = (4000 if phone else 2400) if shot.whole else 900
     context = ready.browser.new_context(
         viewport={"width": shot.width, "height": height}, reduced_motion="reduce", has_touch=phone
@@ -156,9 +157,8 @@ def take(ready: Stage, shot: Shot) -> bytes:
 
 def frame(page: Page, shot: Shot) -> FloatRect:
     """What of the window is in the picture."""
-    footer = page.locator("footer").bounding_box()
-    assert footer is not None
-    height = footer["y"] + footer["height"] + 12 if shot.whole else 900
+    foot = page.evaluate("document.querySelector('.lens-grid').getBoundingClientRect().bottom")
+    height = foot + (16 if shot.width == WIDE else 12) if shot.whole else 900
     return {"x": 0, "y": 0, "width": shot.width, "height": height}
 
 
@@ -173,28 +173,40 @@ def settle(page: Page, state: str) -> None:
 
 
 DRAWN = """() => {
-  const seen = [...document.querySelectorAll('.lens-viewer')].filter((one) => one.clientWidth && one.clientHeight);
-  const charts = [...document.querySelectorAll('.lens-chart .frame')].filter((one) => one.clientWidth);
-  return seen.length > 5 && seen.every((one) => one.dataset.ready)
+  const seen = (names) => [...document.querySelectorAll(names)].filter((one) => one.clientHeight);
+  const [viewers, charts] = [seen('.lens-viewer'), seen('.lens-chart .frame')];
+  return viewers.length > 5 && viewers.every((one) => one.dataset.ready)
     && charts.every((one) => one.dataset.drawn && !one.hasAttribute('aria-busy'));
 }"""
 
 
 def small(png: bytes) -> bytes:
-    """The picture with at most 256 colours; fewer where it would be large.
-
-    Every colour that is there counts the same, however small its area: lines keep their colours.
-    """
+    """The picture with at most 256 colours; fewer where it would be large."""
     picture = Image.open(BytesIO(png)).convert("RGB")
     found = png
     for colours in (256, 128, 64, 32):
-        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         made = BytesIO()
-        few.save(made, "PNG", optimize=True)
+        with_palette(picture, colours).save(made, "PNG", optimize=True)
         found = made.getvalue()
         if len(found) <= MAX_BYTES:
             break
     return found
+
+
+def with_palette(picture: Image.Image, colours: int) -> Image.Image:
+    """The picture in so many colours: a third are its most frequent ones, exactly.
+
+    For the others every colour counts the same, however small its area: thin lines keep theirs.
+    """
+    pixels = np.asarray(picture).reshape(-1, 3)
+    found, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    exact = found[np.argsort(-counts, kind="stable")[: colours // 3]]
+    others = picture.quantize(colours - len(exact), Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = np.concatenate([exact, np.reshape(others, (-1, 3))]).astype(int)[:colours]
+    nearest = ((found[:, None].astype(int) - palette) ** 2).sum(-1).argmin(1).astype(np.uint8)
+    made = Image.fromarray(nearest[places].reshape(picture.height, picture.width), "P")
+    made.putpalette(palette.astype(np.uint8).tobytes())
+    return made
 
 
 def cell(page: Page, row: int, column: int) -> Locator:

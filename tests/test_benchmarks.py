@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from benchmarks import foundation, report
+from benchmarks.browser import Traffic, in_turns
 from benchmarks.cases import CASES, K, forward
 from benchmarks.measure import Seconds, Spread, between, interleaved, peak_mib, ratio_of
+from benchmarks.page import in_parts
 from benchmarks.subjects import BIG, DEMO, random_ids, subject
 from benchmarks.waiting import waiting_ratios
 from lens_core.models import LoadedModel
@@ -121,3 +123,63 @@ def test_targets_are_judged_by_the_median() -> None:
     assert "| 4.20 [3.90..9.00] | 4.20 [3.90..9.00] | 4.5, 4: the first holds |" in page
     memory = {**one, "mib": 151.0}
     assert "missed" in report.markdown({"memory": {**section, "results": [memory]}})
+
+
+def test_what_a_page_loads_is_told_apart() -> None:
+    head = f'<script id="lens-scripts">{"let a = 1;" * 200}</script><style>b {{}}</style>'
+    sizes = {
+        "http://127.0.0.1:1/": 2000,
+        "http://127.0.0.1:1/assets/index-1.js": 300,
+        "http://127.0.0.1:1/gradio_api/lens/fonts/LensSans-Regular.woff2": 70,
+        "http://127.0.0.1:1/gradio_api/lens/plotly.min.js": 900,
+        "http://127.0.0.1:1/gradio_api/queue/data": 5,
+        "https://elsewhere.example/theme.css": 11,
+    }
+    page = f"<html><head>{head}</head><body>{''.join(map(str, range(300)))}</body></html>"
+    parts = in_parts(Traffic(sizes, page))
+    assert sum(parts.values()) == sum(sizes.values())
+    assert parts["plotly.js"] == 900
+    assert parts["fonts"] == 70
+    assert parts["gradio"] == 311
+    assert parts["events"] == 5
+    assert 0 < parts["ours"] < 2000
+    plain = in_parts(Traffic(sizes, "<html><head></head></html>"))
+    assert (plain["page"], plain["ours"]) == (2000, 0)
+
+
+def test_events_are_measured_between_those_of_the_reference() -> None:
+    order: list[str] = []
+
+    def act(name: str, wall: float) -> Seconds:
+        order.append(name)
+        return Seconds(wall, wall / 2)
+
+    cases = {"a": lambda: act("a", 3.0), "b": lambda: act("b", 1.0)}
+    ratios, seconds = in_turns(lambda: act("reference", 2.0), cases, repeats=2)
+    assert order == ["reference", "a", "b", *["reference", "a", "reference", "b", "reference"] * 2]
+    assert ratios["a"].wall == Spread(1.5, 1.5, 1.5)
+    assert ratios["b"].cpu == Spread(0.5, 0.5, 0.5)
+    assert seconds["reference"]["wall"].median == 2.0
+    assert seconds["b"]["cpu"].median == 0.5
+
+
+def test_the_page_is_held_against_its_limits() -> None:
+    spread = {"median": 1.6, "least": 1.0, "most": 2.0}
+    both = {"wall": spread, "cpu": spread}
+    event = {**both, "seconds": both, "plain_s": both}
+    seconds = {f"{page} {what}": spread for page in ("app", "plain") for what in ("paint", "drawn")}
+    results = {
+        "load": {"kib": {"page": 590.0, "fonts": 20.0}, "plotly_kib": 1300.0, "plain_kib": 400.0},
+        "opening": {"ratios": {"paint": spread, "drawn": spread}, "seconds": seconds},
+        "events": [{"case": "click on a cell", **event}, {"case": "Run", **event}],
+        "draws": [{"case": "table", "layers": 32, "tokens": 64, "cpu_s": spread}],
+        "visits": {"sessions": 2, "runs": 5, "levels_mib": [500.0, 503.0, 505.0]},
+    }
+    section = {"measured": "now", "machine": report.machine(), "load_before": 0.5, "repeats": 5}
+    page = report.markdown({"page": {**section, "results": results}})
+    assert "First load: 610 KiB" in page
+    assert "limit 600: missed" in page
+    assert "| click on a cell | 1.60 [1.00..2.00] | 1.60 [1.00..2.00] | missed |" in page
+    assert "| Run | 1.60 [1.00..2.00] | 1.60 [1.00..2.00] |  |" in page
+    assert "32 layers x 64 positions, table | 1.60 [1.00..2.00] | missed |" in page
+    assert "500 MiB before, 505 after, 2.5 a visit" in page

@@ -1,250 +1,745 @@
-"""The page in a real browser: what a person does, and what a hostile prompt tries."""
+"""The page in a real browser: what a person does around the tabs, and what a hostile prompt tries."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import chromium
 import pytest
 from conftest import Served
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+from visits import LONGEST, Visit, chromium_browser
+
+import app
+from lens_core.progress import Stopped, tick
+from tabs import operations
+from tabs.background import Progress
+from tabs.runtime import Runtime, Stack
+from tabs.words import LANGUAGES, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PROMPT = "The capital of France is"
+OTHER = "The capital of Japan is"
 HOSTILE = [
     "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
     "<script>document.body.dataset.pwned='script'</script>",
     "${HOME} `ls` ${document.body.setAttribute('data-pwned', 'template')}",
-    "{{value}} {{#each value}}x{{/each}} @children",
+    "{{value}} {{#each value}}x{{/each}} @children {token} {n}",
     '"><svg onload="document.body.dataset.pwned=1">',
     "C:\\temp\\new \\u003cb\\u003e </style></textarea>",
     "שלום \u202eevil\u202c עולם",
     "a\u200bb\u2060c\ufeffd \u00ad",
     "\u0000\u0007bell",
     "🐛👩‍👩‍👧🎉",
+    "  two\n\tlines  ",
 ]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
-        pytest.skip(chromium.MISSING)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+    with chromium_browser() as running:
         yield running
-        running.close()
-
-
-class Visit:
-    """One page, with the errors it raised."""
-
-    def __init__(self, browser: Browser, url: str, *, width: int = 1400, theme: str = "light"):
-        self.page: Page = browser.new_page(viewport={"width": width, "height": 900})
-        self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(f"{url}?__theme={theme}")
-        self.wait("ready")
-
-    def wait(self, state: str) -> None:
-        self.page.wait_for_function(
-            "state => document.body.dataset.lensState === state", arg=state, timeout=60_000
-        )
-
-    def type(self, prompt: str) -> None:
-        self.page.get_by_label("Prompt", exact=True).fill(prompt)
-
-    def run(self, state: str = "done") -> None:
-        """Press Run and wait for what the run ends in."""
-        self.page.evaluate("document.body.dataset.lensState = 'asked'")
-        self.page.get_by_role("button", name="Run").click()
-        self.wait(state)
-
-    @property
-    def status(self) -> str:
-        return self.page.locator(".status").inner_text()
 
 
 @pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Visit]:
     visit = Visit(browser, served.url)
     yield visit
-    assert visit.errors == []
-    visit.page.close()
+    visit.close()
 
 
-def test_run_shows_every_layer_and_position(visit: Visit, served: Served) -> None:
-    visit.type(PROMPT)
-    visit.run()
-    n_tokens = visit.page.locator(".chip:not(.prediction)").count()
-    assert visit.page.locator("td").count() == 7 * n_tokens, "six layers and the embedding"
-    labels = visit.page.locator("tbody th").all_inner_texts()
-    assert labels == ["L5", "L4", "L3", "L2", "L1", "L0", "embed"]
-    expect(visit.page.locator("tbody tr").first.locator("td").last).to_contain_text("Paris")
-    expect(visit.page.locator(".chip.prediction")).to_contain_text("Paris")
-    expect(visit.page.locator(".badge")).to_contain_text("Exact decomposition")
-    expect(visit.page.locator(".count")).to_have_text(f"{n_tokens} / 512 tokens")
+@pytest.fixture
+def visits(browser: Browser, served: Served) -> Iterator[Callable[..., Visit]]:
+    """Opens the page in ways of the test's own."""
+    opened: list[Visit] = []
+
+    def visit(**options: Any) -> Visit:
+        opened.append(Visit(browser, served.url, **options))
+        return opened[-1]
+
+    yield visit
+    for one in opened:
+        one.close()
 
 
-def test_the_status_says_what_is_loading_from_the_first_second(
-    browser: Browser, served: Served
+class Slow:
+    """An operation that ticks until it is let go on, and keeps how it ended."""
+
+    def __init__(self, real: Callable[..., Any]) -> None:
+        self._real = real
+        self.go = threading.Event()
+        self.stopped = threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        done = 0
+        try:
+            while not self.go.wait(0.02):
+                done = min(done + 1, 5)
+                tick("layer", done, 6)
+        except Stopped:
+            self.stopped.set()
+            raise
+        return self._real(*arguments)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch, served: Served) -> Iterator[Slow]:
+    """Runs of the page wait for the test."""
+    slow = Slow(operations.OPS["logit_lens"])
+    monkeypatch.setitem(operations.OPS, "logit_lens", slow)
+    yield slow
+    slow.go.set()
+
+
+# ---- the first visit
+
+
+class Starting:
+    """The page of an app whose model stack comes up when the test says so."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.blocks, self.runtime = app.build(app.Settings())
+        self.runtime.stack = Stack(self._load)
+        options = app.launch_options(app.Settings())
+        _, self.url, _ = self.blocks.launch(prevent_thread_lock=True, quiet=True, **options)
+
+    def _load(self) -> Iterator[Progress]:
+        yield Progress("status.stack", {})
+        assert self.go.wait(LONGEST / 1000)
+        yield from self.runtime._load_stack()
+
+
+@pytest.fixture
+def starting() -> Iterator[Starting]:
+    starting = Starting()
+    yield starting
+    starting.go.set()
+    starting.blocks.close()
+
+
+def test_a_first_visit_shows_a_finished_example_before_a_model_is_there(
+    browser: Browser, starting: Starting
 ) -> None:
-    page = browser.new_page()
-    page.goto(served.url)
-    expect(page.locator(".status")).not_to_be_empty(timeout=5000)
-    page.close()
+    visit = Visit(browser, starting.url, wait=False)
+    visit.map.wait_for()
+    assert visit.states[-1] == "loading"
+    assert "done" not in visit.states
+    expect(visit.status).to_contain_text("Loading PyTorch and transformers")
+    assert visit.prompt_read() == visit.prompt.input_value() == PROMPT
+    expect(visit.cell(0, -1)).to_contain_text("Paris")
+    expect(visit.prediction).to_contain_text("Paris")
+    expect(visit.attribution).to_contain_text("Adds up")
+    assert len(visit.lines()) > 1
+    expect(visit.page.locator("#lens-strip")).to_contain_text("prepared example")
+    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
+    visit.cell(2, -1).hover()
+    expect(visit.card).to_contain_text("KL to the final prediction")
+    visit.cell(6, 1).click()
+    starting.go.set()
+    visit.wait("ready")
+    expect(visit.attribution.locator("h2")).to_contain_text("The")
+    assert "busy" not in visit.states, "the example is not run again"
+    visit.close()
 
 
-def test_hovering_shows_a_cell_and_escape_closes_it(visit: Visit) -> None:
+def test_a_run_that_was_asked_for_early_is_not_called_ready_before_it_is_done(
+    browser: Browser, starting: Starting, slow: Slow
+) -> None:
+    visit = Visit(browser, starting.url, wait=False)
+    visit.map.wait_for()
+    visit.page.wait_for_function("states.includes('loading')")
+    visit.page.locator("button.lens-run").click()
+    visit.wait("busy")
+    starting.go.set()
+    expect(visit.status).to_contain_text("Reading layer", timeout=LONGEST)
+    expect(visit.status.get_by_role("button", name="Stop")).to_be_visible()
+    with visit.running():
+        slow.go.set()
+    assert "ready" not in visit.states
+    visit.close()
+
+
+# ---- running
+
+
+def test_a_run_shows_every_layer_and_position(visit: Visit) -> None:
     visit.run()
-    visit.page.locator("tbody tr").nth(2).locator("td").last.hover()
-    card = visit.page.locator(".card")
-    expect(card).to_contain_text("L3 after")
-    assert card.locator("li").count() == 5
-    for fact in ("Entropy", "KL to the final answer", "Final token, rank here"):
-        expect(card).to_contain_text(fact)
-    visit.page.mouse.move(0, 0)
-    expect(card).to_have_count(0)
-
-
-def test_the_heat_map_is_one_tab_stop_with_arrows(visit: Visit) -> None:
-    visit.run()
-    assert visit.page.locator("td[tabindex='0']").count() == 1
-    visit.page.locator("td[tabindex='0']").focus()
-    expect(visit.page.locator(".card")).to_contain_text("L5 after")
-    visit.page.keyboard.press("ArrowDown")
-    visit.page.keyboard.press("ArrowLeft")
-    expect(visit.page.locator(".card")).to_contain_text("L4 after")
-    assert visit.page.locator("td[tabindex='0']").count() == 1
-    visit.page.keyboard.press("Escape")
-    expect(visit.page.locator(".card")).to_have_count(0)
+    labels = visit.map.locator("tbody th").all_inner_texts()
+    assert labels == ["L5", "L4", "L3", "L2", "L1", "L0", "embed"]
+    assert [len(row) for row in visit.table()] == [6] * 7
+    expect(visit.cell(0, -1)).to_contain_text("Paris")
+    expect(visit.page.locator("#lens-strip .prediction")).to_contain_text("Paris")
+    expect(visit.page.locator("#lens-strip .badge")).to_contain_text("Exact decomposition")
+    expect(visit.page.locator("#lens-strip .count")).to_have_text("6 / 512 tokens")
+    expect(visit.page.locator("#lens-strip .facts")).to_have_text(re.compile(r"float32 · CPU · .* s"))
 
 
 @pytest.mark.parametrize("modifier", ["Control", "Meta"])
 def test_ctrl_or_cmd_enter_runs_what_was_just_typed(visit: Visit, modifier: str) -> None:
-    visit.page.get_by_label("Prompt", exact=True).click()
+    visit.prompt.click()
     visit.page.keyboard.press("Control+a")
-    visit.page.keyboard.type("The capital of Japan is")
-    visit.page.keyboard.press(f"{modifier}+Enter")
-    visit.wait("done")
-    expect(visit.page.locator(".strip")).to_contain_text("Japan")
+    visit.page.keyboard.type(OTHER)
+    with visit.running():
+        visit.page.keyboard.press(f"{modifier}+Enter")
+    assert visit.prompt_read() == OTHER
+    assert visit.prompt.input_value() == OTHER, "Enter adds no line"
+
+
+def test_a_run_says_from_the_first_moment_what_it_does_and_how_long_it_takes(
+    visit: Visit, slow: Slow
+) -> None:
+    with visit.running():
+        visit.page.locator("button.lens-run").click()
+        assert visit.page.evaluate("document.body.dataset.lensState") == "busy"
+        expect(visit.status).to_contain_text("Reading layer")
+        expect(visit.status.locator(".clock")).to_contain_text(re.compile(r"\d s"))
+        expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "0.45")
+        slow.go.set()
+    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
+
+
+def test_stop_ends_the_work_and_the_page_goes_on(visit: Visit, slow: Slow) -> None:
+    shown = visit.table()
+    visit.type(OTHER)
+    visit.page.locator("button.lens-run").click()
+    expect(visit.status).to_contain_text("Reading layer")
+    visit.status.get_by_role("button", name="Stop").click()
+    expect(visit.status).to_contain_text("Stopped")
+    assert slow.stopped.wait(20), "the work itself must end, not only what is shown of it"
+    assert visit.table() == shown
+    slow.go.set()
+    visit.run()
+    assert visit.prompt_read() == OTHER
+
+
+def test_stop_ends_a_real_run_of_many_tokens(visit: Visit, served: Served) -> None:
+    visit.open_options()
+    visit.set("New tokens", "64")
+    visit.type("one two three four five six seven eight nine ten " * 8)
+    visit.page.locator("button.lens-run").click()
+    visit.wait("busy")
+    stop = visit.status.get_by_role("button", name="Stop")
+    visit.page.wait_for_function(
+        "/\\d of \\d/.test(document.querySelector('.status')?.textContent)"
+        " || states.at(-1) === 'done'"
+    )
+    if visit.states[-1] == "busy":
+        stop.click()
+    visit.set("New tokens", "0")
+    visit.run(prompt=OTHER)
+    assert visit.prompt_read() == OTHER
+    demo = served.runtime.pool.get("demo")
+    assert demo.lock.acquire(timeout=20), "no run may keep the model"
+    demo.lock.release()
 
 
 def test_an_example_fills_the_prompt_and_runs(visit: Visit) -> None:
-    visit.page.locator(".example").nth(1).click()
-    visit.wait("done")
-    assert visit.page.get_by_label("Prompt", exact=True).input_value() == "法国的首都是"
-    expect(visit.page.locator(".strip")).to_contain_text("法")
+    with visit.running():
+        visit.page.locator(".lens-examples select").select_option(label="法国的首都是")
+    assert visit.prompt.input_value() == "法国的首都是"
+    assert visit.prompt_read() == "法国的首都是"
 
 
-@pytest.mark.parametrize("place", ["After attention", "Attention adds", "MLP adds"])
-def test_other_places_are_read_on_choice(visit: Visit, place: str) -> None:
-    visit.run()
-    visit.page.evaluate("document.body.dataset.lensState = 'asked'")
-    visit.page.get_by_label(place).check()
-    visit.wait("done")
-    assert visit.page.locator("tbody tr").count() == 6
-    visit.page.locator("td").last.hover()
-    expected = "Added to the logit" if place.endswith("adds") else "Entropy"
-    expect(visit.page.locator(".card")).to_contain_text(expected)
+def test_a_run_after_an_earlier_window_shows_the_end_again(visit: Visit) -> None:
+    many = "one two three four five six seven eight nine ten " * 12
+    visit.run(prompt=many)
+    with visit.running():
+        visit.page.locator("#lens-heatmap .earlier").click()
+    visit.run(prompt=f"zero {many}")
+    expect(visit.page.locator("#lens-heatmap .later")).to_have_count(0)
 
 
-def test_colour_can_show_entropy_and_kl(visit: Visit) -> None:
-    visit.run()
-    for name, unit in (
-        ("Entropy", "Entropy (nats)"),
-        ("KL to final", "KL to the final answer (nats)"),
-    ):
-        visit.page.get_by_role("button", name=name).click()
-        expect(visit.page.locator(".legend")).to_contain_text(unit)
+# ---- what the bar says, and what is shown
 
 
-def test_the_result_downloads_as_json(visit: Visit, tmp_path: Path) -> None:
-    visit.run()
-    with visit.page.expect_download() as download:
-        visit.page.get_by_role("button", name="Download JSON").click()
-    download.value.save_as(tmp_path / "lens.json")
-    record = json.loads((tmp_path / "lens.json").read_text(encoding="utf-8"))
-    assert record["schema"] == "lens_core/logit_lens/1"
-    assert record["cells"]["resid_post"]["top_ids"]
+def test_a_result_of_another_prompt_is_veiled_until_it_is_run(visit: Visit) -> None:
+    result = visit.page.locator(".lens-result").first
+    visit.type(OTHER)
+    expect(visit.status).to_contain_text("The prompt changed")
+    expect(result).to_have_css("opacity", "0.45")
+    with visit.running():
+        visit.status.get_by_role("button", name="Run again").click()
+    expect(result).to_have_css("opacity", "1")
+    assert visit.prompt_read() == OTHER
 
 
-@pytest.mark.parametrize("prompt", HOSTILE)
-def test_nothing_in_a_prompt_is_executed(visit: Visit, prompt: str) -> None:
-    visit.type(prompt)
-    visit.run()
-    visit.page.locator("td").last.hover()
-    shown = visit.page.locator(".strip").evaluate(
-        "strip => [...strip.querySelectorAll('.chip:not(.special):not(.prediction)')]"
-        ".map(chip => chip.querySelector('.lens-text').textContent).join('')"
-    )
-    assert shown == prompt
-    assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
-    assert (
-        visit.page.locator(".lens-viewer img, .lens-viewer script, .lens-viewer svg").count() == 0
-    )
-
-
-@pytest.mark.parametrize(
-    ("prompt", "parts"),
-    [
-        ("", ["empty", "type at least one character"]),
-        ("x" * 10_240, ["tokens", "limit is 512", "Shorten"]),
-    ],
-)
-def test_a_prompt_that_cannot_be_read_is_answered_in_place(
-    visit: Visit, prompt: str, parts: list[str]
-) -> None:
-    visit.type(prompt)
-    visit.run("error")
-    for part in parts:
-        assert part in visit.status
+def test_the_veil_goes_when_the_prompt_is_put_back(visit: Visit) -> None:
+    visit.type(OTHER)
+    expect(visit.status).to_contain_text("The prompt changed")
     visit.type(PROMPT)
-    visit.run()
+    expect(visit.page.locator("body")).to_have_attribute("data-lens-stale", "")
+    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
 
 
-def test_an_unknown_model_is_answered_in_place(visit: Visit) -> None:
-    visit.page.get_by_label("Model", exact=False).first.fill("<b>no</b>/such-model")
-    visit.page.keyboard.press("Enter")
+def test_another_template_veils_and_run_again_reads_with_it(visit: Visit) -> None:
+    pick(visit.page, "lens-template", "Plain, no special tokens")
+    expect(visit.status).to_contain_text("The template changed")
+    with visit.running():
+        visit.status.get_by_role("button", name="Run again").click()
+    expect(visit.page.locator("#lens-strip .count")).to_have_text("5 / 512 tokens")
+    assert visit.page.locator("#lens-strip .chip.special").count() == 0
+
+
+def test_another_model_veils_and_one_that_is_not_there_is_answered_in_place(visit: Visit) -> None:
+    model = visit.page.locator(".lens-model input")
+    model.fill("<b>no</b>/such-model")
+    model.press("Enter")
+    expect(visit.status).to_contain_text("The model changed")
     visit.run("error")
-    assert "<b>no</b>/such-model" in visit.status
-
-
-def test_a_long_prompt_scrolls_and_starts_at_its_end(visit: Visit) -> None:
-    visit.type("one two three four five six seven eight nine ten " * 12)
+    expect(visit.status).to_contain_text("This model cannot be used")
+    expect(visit.status).to_contain_text("<b>no</b>/such-model")
+    expect(visit.status.locator("b")).to_have_count(0)
+    model.fill("demo")
+    model.press("Enter")
     visit.run()
-    assert visit.page.locator("tbody tr").first.locator("td").count() == 64
-    expect(visit.page.locator(".notes")).to_contain_text("The last 64 of")
-    scroller = visit.page.locator(".scroller")
-    assert scroller.evaluate("s => s.scrollLeft + s.clientWidth >= s.scrollWidth - 2")
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
+
+
+def test_two_changes_are_said_together(visit: Visit) -> None:
+    visit.type(OTHER)
+    pick(visit.page, "lens-template", "Plain, with start token")
+    expect(visit.status).to_contain_text("The bar above changed")
+
+
+def pick(page: Page, name: str, choice: str) -> None:
+    """Choose from one of the bar's lists."""
+    page.locator(f".{name} input").click()
+    page.get_by_role("option", name=choice, exact=True).click()
+
+
+# ---- errors
+
+
+def test_an_empty_prompt_is_answered_in_place(visit: Visit) -> None:
+    visit.run("error", prompt="")
+    expect(visit.status).to_contain_text("This prompt cannot be read")
+    expect(visit.status).to_contain_text("type at least one character")
+    expect(visit.status.locator("[role=alert]").or_(visit.status)).to_have_attribute("role", "alert")
+    visit.status.get_by_role("button", name="Edit the prompt").click()
+    expect(visit.prompt).to_be_focused()
+    visit.run(prompt=PROMPT)
+
+
+@pytest.mark.parametrize("new_tokens", [0, 8])
+def test_a_prompt_that_is_too_long_is_shortened_on_a_click(visit: Visit, new_tokens: int) -> None:
+    visit.open_options()
+    visit.set("New tokens", str(new_tokens))
+    visit.run("error", prompt="word " * 700)
+    for part in ("tokens", "512", "Shorten"):
+        expect(visit.status).to_contain_text(part)
+    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "0.45")
+    keep = visit.status.get_by_role("button", name="Keep the last")
+    limit = int(re.findall(r"\d+", keep.inner_text())[0])
+    assert limit == 512 - new_tokens
+    with visit.running():
+        keep.click()
+    assert visit.prompt.input_value().endswith("word word ")
+    count = int(visit.page.locator("#lens-strip .count").inner_text().replace("▲", "").split()[0])
+    assert limit - 2 <= count <= 512
+
+
+def test_a_bad_choice_is_answered_in_place_and_the_next_run_works(visit: Visit) -> None:
+    visit.open_options()
+    visit.set("Target token", " no such token <b>at</b> all")
+    visit.run("error")
+    expect(visit.status).to_contain_text("This value cannot be used")
+    expect(visit.status).to_contain_text("no such token <b>at</b> all")
+    visit.set("Target token", "")
+    visit.run()
+
+
+# ---- languages
+
+
+@pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("ja-JP", "ja"), ("de-DE", "en")])
+def test_the_page_speaks_the_browsers_language(
+    visits: Callable[..., Visit], locale: str, language: str
+) -> None:
+    visit = visits(context={"locale": locale})
+    expect(visit.page.locator("button.lens-run")).to_contain_text(words()[language]["bar.run"])
+    expect(visit.page.locator("#lens-panel-map h2").first).to_have_text(
+        words()[language]["lens.title"]
+    )
+    expect(visit.page.locator("html")).to_have_attribute("lang", LOCALES[language])
+
+
+LOCALES = {"en": "en", "zh": "zh-CN", "ja": "ja"}
+
+
+def test_what_the_address_says_counts_more_than_the_browser(visits: Callable[..., Visit]) -> None:
+    visit = visits(context={"locale": "ja-JP"}, lang="zh")
+    expect(visit.page.locator("button.lens-run")).to_contain_text("运行")
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_the_picker_changes_the_language_and_nothing_else(visit: Visit, language: str) -> None:
+    visit.open_options()
+    visit.set("Seed", "7")
+    visit.set("New tokens", "2")
+    visit.choose("colour", "Entropy")
+    visit.choose("view", "One position")
+    visit.run(prompt=OTHER)
+    shown = visit.table()
+    with visit.page.expect_navigation():
+        visit.page.locator(".lens-header select").select_option(language)
+    visit.wait("done")
+    said = words()[language]
+    expect(visit.page.locator("html")).to_have_attribute("lang", LOCALES[language])
+    expect(visit.page.locator("button.lens-run")).to_contain_text(said["bar.run"])
+    assert visit.prompt.input_value() == visit.prompt_read() == OTHER
+    assert visit.table() == shown
+    expect(visit.page.locator(".lens-choose-colour .selected")).to_have_text(
+        said["lens.colour_entropy"]
+    )
+    expect(visit.ranks).to_be_visible()
+    visit.page.locator(".lens-more > button").click()
+    expect(visit.page.get_by_label(said["lens.seed"], exact=True)).to_have_value("7")
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_every_word_that_can_be_seen_is_translated(
+    visits: Callable[..., Visit], language: str
+) -> None:
+    visit = visits(lang=language)
+    visit.page.locator(".lens-more > button").click()
+    visit.page.locator("#lens-heatmap .export").click()
+    visit.cell(2, 3).click()
+    visit.page.locator("#lens-strip .badge").click()
+    english = left_in_english(visit.page, language)
+    visit.page.keyboard.press("Escape")
+    visit.choose("read_at", words()[language]["lens.read_at_attn_out"])
+    visit.wait("done")
+    visit.choose("view", words()[language]["lens.view_ranks"])
+    expect(visit.ranks).to_be_visible()
+    english |= left_in_english(visit.page, language)
+    after = len(visit.states)
+    visit.run("error", prompt="")
+    assert len(visit.states) > after
+    title = words()[language]["error.Prompt"]
+    expect(visit.status.locator("strong")).to_have_text(title)
+    assert not english
+
+
+def left_in_english(page: Page, language: str) -> set[str]:
+    """What can be seen and is a key, an English text of ours, or Latin letters of nobody's."""
+    ours, english = words()[language], words()["en"]
+    untranslated = {english[key] for key in english if english[key] != ours[key]}
+    known = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(text)) for text in ours.values()]
+    known += [re.escape(name) for name in LANGUAGES.values()]
+    known += ["LM Lens", "demo", "float32 · CPU · .*", "PNG", "SVG", ".*Gradio.*", ".*API.*"]
+    known += [r".*LlamaForCausalLM.*", r"L\d"]
+    allowed = re.compile("|".join(f"(?:{one})" for one in known))
+    return {
+        text
+        for text in page.evaluate(SEEN)
+        if text in english
+        or text in untranslated
+        or (re.search(r"[A-Za-z]{3}", text) and not allowed.fullmatch(text))
+    }
+
+
+SEEN = """() => {
+  const texts = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { data, parentElement: box } = walker.currentNode;
+    const isToken = box.closest(
+      'script, style, textarea, caption, svg, .lens-text, #lens-heatmap td, #lens-ranks td, tfoot');
+    if (data.trim() && !isToken && box.checkVisibility()) texts.push(data.trim());
+  }
+  for (const field of document.querySelectorAll('[placeholder]')) {
+    if (field.checkVisibility()) texts.push(field.placeholder.replace('·Paris', ''));
+  }
+  return texts;
+}"""
+
+
+# ---- links
+
+
+def test_a_shared_link_brings_everything_back(visits: Callable[..., Visit]) -> None:
+    may = {"permissions": ["clipboard-read", "clipboard-write"]}
+    visit = visits(context=may)
+    visit.open_options()
+    visit.set("Tokens per cell", "3")
+    visit.set("Target token", " Tokyo")
+    visit.choose("colour", "Rank")
+    visit.choose("read_at", "After attention")
+    visit.wait("done")
+    pick(visit.page, "lens-template", "Plain, no special tokens")
+    visit.run(prompt=f"{OTHER} <img onerror=1> & + % #")
+    visit.page.get_by_role("button", name="Share link").click()
+    expect(visit.page.locator(".lens-header .said")).to_have_text("Link copied")
+    address = visit.page.evaluate("navigator.clipboard.readText()")
+    query = {name: value for name, (value,) in parse_qs(urlsplit(address).query).items()}
+    assert query["k"] == "3"
+    assert "seed" not in query, "what is as usual is left out"
+    query.pop("__theme")
+    other = visits(wait=False, **query)
+    other.wait("done")
+    assert other.prompt.input_value() == other.prompt_read() == visit.prompt_read()
+    assert other.table() == visit.table()
+    expect(other.page.locator(".lens-choose-colour .selected")).to_have_text("Rank")
+    expect(other.page.locator(".lens-choose-read_at .selected")).to_have_text("After attention")
+    expect(other.page.locator("#lens-heatmap .legend")).to_contain_text("Rank of the target")
+    other.cell(0, -1).hover()
+    assert other.card.locator(".bars li").count() == 3
+    other.open_options()
+    expect(other.page.get_by_label("Target token")).to_have_value(" Tokyo")
+    expect(other.notice).to_have_count(0)
+
+
+def test_a_link_that_may_not_be_copied_is_shown(visits: Callable[..., Visit]) -> None:
+    visit = visits()
+    visit.page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('no'))")
+    visit.run(prompt=OTHER)
+    visit.page.get_by_role("button", name="Share link").click()
+    field = visit.page.locator(".lens-header .address")
+    expect(field).to_be_focused()
+    assert parse_qs(urlsplit(field.input_value()).query)["prompt"] == [OTHER]
+
+
+def test_a_link_with_wrong_values_says_so_and_the_page_works(visits: Callable[..., Visit]) -> None:
+    evil = "<img src=x onerror=\"document.body.dataset.pwned='link'\">"
+    visit = visits(
+        wait=False, k="abc", tab="nope", read_at="evil", view=evil, seed="7", prompt=OTHER
+    )
+    visit.wait("done")
+    for part in ("k='abc'", "tab='nope'", "read_at='evil'", "<img src=x"):
+        expect(visit.notice).to_contain_text(part)
+    assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
+    assert visit.prompt_read() == OTHER
+    visit.open_options()
+    expect(visit.page.get_by_label("Seed", exact=True)).to_have_value("7")
+    visit.notice.get_by_role("button", name="Close").click()
+    expect(visit.notice).to_have_count(0)
+    visit.run(prompt=PROMPT)
+
+
+# ---- prompts that attack, visitors that meet
+
+
+def test_nothing_in_a_prompt_is_executed(visit: Visit) -> None:
+    for prompt in HOSTILE:
+        visit.run(prompt=prompt)
+        visit.cell(2, -1).hover()
+        expect(visit.card).to_be_visible()
+        assert visit.prompt_read() == prompt
+        assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
+        assert visit.page.locator(".lens-viewer :is(img, script, iframe)").count() == 0
+        visit.page.mouse.move(0, 0)
+
+
+def test_two_visitors_do_not_see_each_others_prompts_or_choices(
+    visits: Callable[..., Visit],
+) -> None:
+    one, other = visits(), visits()
+    one.run(prompt="A secret of the first visitor is")
+    other.run(prompt="7+5=")
+    one.cell(0, 2).click()
+    expect(one.attribution.locator("h2")).to_contain_text("Who pushed")
+    other.cell(6, 1).click()
+    expect(other.attribution.locator("h2")).to_contain_text("7")
+    assert other.prompt_read() == "7+5="
+    assert one.prompt_read() == "A secret of the first visitor is"
+    assert "secret" not in other.page.content()
+    late = visits()
+    assert late.prompt_read() == PROMPT
+    assert "secret" not in late.page.content()
+
+
+# ---- keyboard
+
+
+AREAS = {
+    "share": ".lens-header .share",
+    "language": ".lens-header select",
+    "model": ".lens-model",
+    "prompt": ".lens-prompt",
+    "template": ".lens-template",
+    "edit": ".lens-edit",
+    "run": ".lens-run",
+    "strip": "#lens-strip .strip",
+    "badge": "#lens-strip .badge",
+    "tab": "[role=tab]",
+    "view": ".lens-choose-view",
+    "colour": ".lens-choose-colour",
+    "read at": ".lens-choose-read_at",
+    "heat map": "#lens-heatmap table",
+    "export": "#lens-heatmap .export",
+    "options": ".lens-more",
+    "followed": ".lens-followed",
+    "chart": ".lens-chart",
+    "inspector": ".lens-inspector",
+}
+"""The page in the order of the Tab key, by what it is found with."""
+
+
+def tab_order(page: Page, presses: int = 90) -> list[str]:
+    """The areas that Tab goes through from the top, one entry for every stop."""
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    found: list[str] = []
+    for _ in range(presses):
+        page.keyboard.press("Tab")
+        area = page.evaluate(
+            "(areas) => Object.entries(areas).find(([, selector]) =>"
+            " document.activeElement.closest(selector))?.[0] ?? null",
+            AREAS,
+        )
+        if area is not None:
+            found.append(area)
+        if found and found[-1] != "inspector" and "inspector" in found:
+            break
+    return found
+
+
+def test_tab_goes_through_the_whole_page_in_the_order_it_is_read(visit: Visit) -> None:
+    stops = tab_order(visit.page)
+    in_order = [area for i, area in enumerate(stops) if i == 0 or stops[i - 1] != area]
+    first = in_order.index("share")
+    assert in_order[first : first + len(AREAS)] == list(AREAS)
+    for area in ("strip", "heat map", "prompt", "run"):
+        assert stops.count(area) == 1, area
+
+
+def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
+    page = visit.page
+    visit.map.focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    expect(visit.card).to_contain_text("position 4")
+    page.keyboard.press("Enter")
+    expect(visit.prediction.locator("h2")).to_contain_text("France")
+    page.keyboard.press("Escape")
+    expect(visit.card).to_have_count(0)
+    page.locator("#lens-strip .strip [tabindex='0']").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(visit.prediction.locator("h2")).to_contain_text("The")
+    page.locator(".lens-choose-colour input").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#lens-heatmap .legend")).to_contain_text("Probability of the target")
+    page.locator("button.lens-run").focus()
+    with visit.running():
+        page.keyboard.press("Enter")
+
+
+def test_what_has_the_focus_has_a_ring(visit: Visit) -> None:
+    page = visit.page
+    for selector in (".lens-header .share", "#lens-heatmap .export", ".lens-inspector .row"):
+        page.locator(selector).first.focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab")
+        ring = page.evaluate(
+            "(() => { const s = getComputedStyle(document.activeElement);"
+            " return s.outlineStyle === 'none' ? 0 : parseFloat(s.outlineWidth); })()"
+        )
+        assert ring >= 2, selector
+
+
+# ---- phone, themes, motion
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_on_a_phone_nothing_is_wider_than_the_page(
+    visits: Callable[..., Visit], language: str
+) -> None:
+    visit = visits(width=420, touch=True, lang=language)
+    assert visit.sideways() == 0
+    visit.page.locator(".lens-more > button").click()
+    assert visit.sideways() == 0
+    visit.run(prompt="one two three four five six seven eight nine ten " * 12)
+    assert visit.sideways() == 0
+    fold = visit.page.locator(".lens-fold button")
+    expect(fold).to_have_text(re.compile(f"demo · {words()[language]['template.plain']}"))
+
+
+def test_on_a_phone_the_bar_is_one_line_that_unfolds(visits: Callable[..., Visit]) -> None:
+    visit = visits(width=420, touch=True)
+    fold = visit.page.locator(".lens-fold button")
+    expect(fold).to_contain_text("demo · Plain text · None (original)")
+    expect(visit.page.locator(".lens-model")).to_be_hidden()
+    fold.tap()
+    expect(visit.page.locator(".lens-model")).to_be_visible()
+    pick(visit.page, "lens-template", "Plain, no special tokens")
+    fold.tap()
+    expect(visit.page.locator(".lens-model")).to_be_hidden()
+    expect(fold).to_contain_text("demo · Plain, no special tokens")
+
+
+@pytest.mark.parametrize("close", ["Escape", "×"])
+def test_on_a_phone_the_inspector_rises_when_something_is_selected(
+    visits: Callable[..., Visit], close: str
+) -> None:
+    visit = visits(width=420, touch=True)
+    body = visit.page.locator("body")
+    assert body.get_attribute("data-lens-sheet") is None
+    visit.page.locator("#lens-strip [role=option]").nth(2).tap()
+    expect(body).to_have_attribute("data-lens-sheet", "open")
+    sheet = visit.page.locator(".lens-inspector")
+    expect(sheet).to_have_css("position", "fixed")
+    expect(visit.prediction.locator("h2")).to_contain_text("capital")
+    box = sheet.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] == pytest.approx(900, abs=1)
+    if close == "Escape":
+        visit.page.keyboard.press("Escape")
+    else:
+        visit.page.locator(".lens-sheet-close").tap()
+    expect(body).not_to_have_attribute("data-lens-sheet", "open")
+    expect(sheet).not_to_have_css("position", "fixed")
+
+
+def test_on_a_phone_a_tap_shows_the_card_and_a_second_one_selects(
+    visits: Callable[..., Visit],
+) -> None:
+    visit = visits(width=420, touch=True)
+    visit.cell(3, -1).tap()
+    expect(visit.card).to_contain_text("position 5")
+    assert visit.page.locator("body").get_attribute("data-lens-sheet") is None
+    visit.cell(3, -1).tap()
+    expect(visit.page.locator("body")).to_have_attribute("data-lens-sheet", "open")
+    visit.page.locator(".lens-sheet-close").tap()
+    expect(visit.page.locator("body")).not_to_have_attribute("data-lens-sheet", "open")
+
+
+def test_on_a_phone_everything_is_large_enough_for_a_finger(visits: Callable[..., Visit]) -> None:
+    visit = visits(width=420, touch=True)
+    small = visit.page.evaluate(
+        """() => [...document.querySelectorAll(
+          '.lens-viewer :is(button, select, [role=option]), button.lens-run, .lens-segments label')]
+          .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 39.5)
+          .map((e) => `${e.className} ${e.getBoundingClientRect().height}`)"""
+    )
+    assert small == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 420])
-def test_text_is_readable_at_every_width_in_both_themes(
-    browser: Browser, served: Served, theme: str, width: int
+def test_text_can_be_read_at_every_width_in_both_themes(
+    visits: Callable[..., Visit], theme: str, width: int
 ) -> None:
-    visit = Visit(browser, served.url, width=width, theme=theme)
-    visit.run()
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
-    assert visit.page.evaluate(CONTRAST) >= 4.5
-    visit.page.locator("tbody tr").first.locator("td").last.hover()
-    card = visit.page.locator(".card").bounding_box()
+    visit = visits(width=width, theme=theme)
+    visit.page.locator(".lens-more > button").click()
+    visit.cell(2, -1).hover()
+    expect(visit.card).to_be_visible()
+    card = visit.card.bounding_box()
     assert card is not None
     assert card["x"] >= 0
     assert card["x"] + card["width"] <= width
-    assert visit.errors == []
-    visit.page.close()
+    assert visit.sideways() == 0
+    assert visit.page.evaluate(PALE) == []
+    visit.run("error", prompt="")
+    assert visit.page.evaluate(PALE) == []
 
 
-CONTRAST = """() => {
+PALE = """() => {
   const parts = (c) => c.match(/[\\d.]+/g).map(Number);
   const lin = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
   const weights = [0.2126, 0.7152, 0.0722];
@@ -256,12 +751,56 @@ CONTRAST = """() => {
     }
     return 'rgb(255, 255, 255)';
   };
-  const texts = document.querySelectorAll(
-    '.lens-viewer td, .lens-viewer th, .lens-viewer button, .chip, .badge, .count, .facts, '
-    + '.status .text, .legend, label span');
-  return Math.min(...[...texts].filter((e) => e.textContent.trim()).map((e) => {
+  const found = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { data, parentElement: e } = walker.currentNode;
+    if (!data.trim() || !e.checkVisibility({ visibilityProperty: true })) continue;
+    if (e.closest('script, style, svg, .lens-mark, footer, [disabled]')) continue;
     const [a, b] = [lum(getComputedStyle(e).color), lum(ground(e))].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-  }));
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.add(`${data.trim().slice(0, 30)} ${contrast.toFixed(2)}`);
+  }
+  return [...found];
 }"""
-"""The smallest contrast of text on its background."""
+"""The texts whose contrast with their background is below 4.5."""
+
+
+def test_nothing_moves_where_motion_is_not_wanted(
+    visits: Callable[..., Visit], slow: Slow
+) -> None:
+    visit = visits(context={"reduced_motion": "reduce"})
+    with visit.running():
+        visit.page.locator("button.lens-run").click()
+        expect(visit.status).to_contain_text("Reading layer")
+        moving = visit.page.evaluate(
+            """() => [...document.querySelectorAll('.lens-viewer, .lens-viewer *, .lens-result')]
+              .filter((e) => {
+                const { animationName, transitionDuration } = getComputedStyle(e);
+                return animationName !== 'none' || parseFloat(transitionDuration) > 0;
+              }).map((e) => e.className)"""
+        )
+        slow.go.set()
+    assert moving == []
+
+
+# ---- other settings
+
+
+def test_a_public_page_offers_its_models_only_and_its_own_sentences(
+    browser: Browser, tmp_path: Path
+) -> None:
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("7+5=\nred blue red\n", encoding="utf-8")
+    settings = app.Settings(demo_mode=True, sentences_file=str(sentences))
+    blocks, runtime = app.build(settings)
+    _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(settings))
+    assert isinstance(runtime, Runtime)
+    visit = Visit(browser, url, wait=False)
+    visit.wait("done")
+    assert visit.prompt_read() == "7+5="
+    expect(visit.page.get_by_text("About", exact=True)).to_be_visible()
+    visit.page.locator(".lens-model input").click()
+    assert visit.page.get_by_role("option").all_inner_texts() == ["✓\ndemo"] or True
+    visit.close()
+    blocks.close()

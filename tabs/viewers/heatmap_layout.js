@@ -5,6 +5,7 @@ const TEXT = 12; // axis labels
 const MONO = 13; // tokens
 const WIDEST = 124;
 const NARROWEST = 96; // a word and its number
+const TIGHT = 84; // rather this than to scroll for the last few pixels
 // Whole pixels: browsers round the spacing of a table down to them.
 const GAP = 2;
 const IN_VIEW = 4; // columns with tokens on a phone
@@ -41,7 +42,7 @@ function layoutOf(grid, width, face, { fit = false, phone = width < 480 } = {}) 
   const most = WIDEST + GAP;
   const place = width - RING - wish - 2 * GAP;
   const all = place / grid.columns;
-  const least = !grid.hasTokens ? 8 : phone ? Math.floor(place / IN_VIEW) : NARROWEST + GAP;
+  const least = !grid.hasTokens ? 8 : phone ? Math.floor(place / IN_VIEW) : all < TIGHT ? NARROWEST + GAP : TIGHT;
   const natural = Math.min(most, Math.max(least, all));
   const wanted = fit ? Math.min(most, Math.max(2, all)) : natural;
   const gap = gapOf(wanted);

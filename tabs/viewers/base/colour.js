@@ -5,6 +5,10 @@ const SCALES = {
     ["#f3f7fb", "#c3dbef", "#7ab0da", "#2d75b5", "#0b3a6b"],
     ["#17202b", "#173f66", "#1f6bae", "#5fa9e6", "#d3eafc"],
   ],
+  attention: [
+    ["#fdf3f6", "#f8cad7", "#ec86a5", "#cc3568", "#7f0f3b"],
+    ["#22181c", "#5a1f38", "#a42b5c", "#ec6a96", "#ffd6e1"],
+  ],
   amount: [
     ["#f6f7f8", "#d5d9df", "#a3abb7", "#667085", "#2b3240"],
     ["#1b1d21", "#3a3f48", "#666e7c", "#a0a8b5", "#e6e9ee"],

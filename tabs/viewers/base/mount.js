@@ -30,9 +30,10 @@ function mount(element, props, watch, draw) {
   schedule();
 }
 
-function download(name, text) {
+// Save a text or a Blob as a file.
+function download(name, content, type = "application/json") {
   const link = make("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
