@@ -24,6 +24,10 @@ SETTLE_MS = 150
 """What comes after an answer, such as closing its stream, counts as its CPU time too."""
 
 
+QUIET_MS = 2000
+"""A page that has loaded nothing for so long has loaded all."""
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
     """A headless Chromium for the length of a block."""
@@ -80,7 +84,9 @@ class Visit:
         answer = self.page.goto(url)
         assert answer is not None
         self.page.wait_for_function(ready, timeout=60_000)
-        self.page.wait_for_load_state("networkidle")
+        seen = -1
+        while seen != (seen := len(traffic.sizes)):  # the event streams never end
+            self.page.wait_for_timeout(QUIET_MS)
         self._cdp.send("Network.disable")
         traffic.page = answer.text()
         return traffic

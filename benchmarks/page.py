@@ -100,7 +100,7 @@ def load(running: Browser, served: Pages) -> dict[str, Any]:
     chart = visit.load(served.app, f"document.querySelector('{CHART}')?.dataset.drawn")
     visit.close()
     visit = Visit(running)
-    plain = visit.load(served.plain, f"document.querySelector('{PLAIN}').dataset.ready")
+    plain = visit.load(served.plain, f"document.querySelector('{PLAIN}')?.dataset.ready")
     visit.close()
     parts = in_parts(first)
     return {

@@ -40,7 +40,7 @@ def app_options(settings: Settings, *, home: str | None = None) -> dict[str, Any
         settings: of the page.
         home: the address that shared links lead to, where the page is shown inside another one.
     """
-    head = page_head({"language": settings.language, "home": home, "plotly": PLOTLY})
+    head = page_head({"language": settings.language, "home": home, "plotly": PLOTLY.lstrip("/")})
     return {
         "middleware": [Middleware(WithHead, head=head)],
         "routes": [Route(PLOTLY, plotly_script), Mount(FONTS, StaticFiles(directory=FONT_FOLDER))],

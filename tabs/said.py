@@ -65,7 +65,8 @@ def crashed() -> str:
 
 def stopped() -> str:
     """After Stop."""
-    return drawn({"state": "ready", "text": phrase("status.stopped")})
+    again = {"name": "run", "text": phrase("status.again")}
+    return drawn({"state": "stopped", "text": phrase("status.stopped"), "actions": [again]})
 
 
 def strip(result: dict[str, Any], limit: int, device: str) -> dict[str, Any]:

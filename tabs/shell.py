@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -146,11 +147,20 @@ class Shell:
             outputs: what shows it.
             sheet: on a phone, raise the inspector.
         """
+        nothing = (gr.skip(),) * len(outputs)
+
+        @wraps(detail)
+        def answered(*given: Any) -> tuple[Any, ...]:
+            try:
+                return *detail(*given), gr.skip()
+            except UserError as error:
+                return *nothing, drawn({"text": str(error.message)})
+
         for event in events:
             done = event(
-                detail,
+                answered,
                 inputs=list(inputs),
-                outputs=list(outputs),
+                outputs=[*outputs, self.notice],
                 trigger_mode="always_last",
                 **PRIVATE,
                 **self.runtime.detail_queue,

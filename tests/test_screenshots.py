@@ -1,4 +1,4 @@
-"""The pictures of the documents: which there are, and that making them small keeps their colours."""
+"""The pictures of the documents: which there are, and that small ones keep their colours."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,10 +114,6 @@ class Session:
             predicted=tuple(detail["cells"]["resid_post"]["top_ids"][-1][0]),
             ranks=tuple(tuple(row) for row in ranks),
         )
-
-    def serial(self) -> int:
-        """A number that no file before had."""
-        return time.monotonic_ns()
 
     def _following(self, lines: tuple[Line, ...]) -> Session:
         tokens = [token for line in lines for token in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,10 @@ MAX_LINES = 8
 """How many tokens can be followed at once."""
 CANDIDATES = 5
 """How many are followed when none was chosen."""
+
+
+Window = tuple[int, dict[str, Any]]
+"""The end of the positions that are shown, and the shared arguments of the text they are of."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,11 @@ def build(shell: Shell) -> None:
 def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> None:
     tab = Tab(shell.runtime)
     everything = controls.all()
-    end = gr.State(None)  # the end of the window of positions that is shown
+    window = gr.State(None)
     shell.on_run(
         "logit_lens",
         tab.run,
-        options=[end, *everything],
+        options=[window, *everything],
         outputs=parts.run,
         rerun=[
             controls.read_at.input,
@@ -118,11 +123,11 @@ def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> Non
             controls.target.submit,
             controls.scale.input,
             controls.norm.input,
-            end.change,
+            window.change,
         ],
         shown=shell.first.get("bar"),
     )
-    parts.heatmap.window(tab.window, inputs=[parts.session], outputs=[end], **PRIVATE)
+    parts.heatmap.window(tab.window, inputs=[parts.session], outputs=[window], **PRIVATE)
     inputs = [parts.session, *everything]
     clicks = [
         (parts.heatmap.select, tab.cell),
@@ -145,9 +150,7 @@ def _wire(shell: Shell, controls: Controls, parts: Parts, saved: gr.HTML) -> Non
     shell.on_detail(
         [parts.step.release], tab.step, inputs=[parts.step, *inputs], outputs=parts.detail
     )
-    parts.heatmap.export(
-        tab.export, inputs=inputs, outputs=[saved], **PRIVATE, **shell.runtime.detail_queue
-    )
+    shell.on_detail([parts.heatmap.export], tab.export, inputs=inputs, outputs=[saved])
     _wire_looks(controls)
 
 
@@ -168,10 +171,11 @@ class Tab:
         self._runtime = runtime
 
     def run(
-        self, shared: dict[str, Any], end: int | None, *values: Any
+        self, shared: dict[str, Any], window: Window | None, *values: Any
     ) -> Generator[Progress, None, Shown]:
         """Read all positions of the window, then the last one closely."""
         chosen = Chosen(*values)
+        end = window[0] if window and window[1] == shared else None
         with user_errors():
             request = checked(
                 LogitLensRequest, {**shared, **chosen.grid(), "last": WINDOW, "end": end}
@@ -198,7 +202,7 @@ class Tab:
             return gr.skip()
         earlier = event._data.get("to") == "earlier" if isinstance(event._data, dict) else True
         at = session.columns[0] if earlier else session.columns[-1] + 1 + WINDOW
-        return max(1, min(at, session.n_tokens))
+        return max(1, min(at, session.n_tokens)), session.shared
 
     def cell(self, event: gr.EventData, session: Session | None, *values: Any) -> tuple[Any, ...]:
         """A cell was selected: its position, and the token it says."""
@@ -281,18 +285,18 @@ class Tab:
         """The same position with other choices."""
         return _nothing() if session is None else self._shown(session, values)
 
-    def export(self, event: gr.EventData, session: Session | None, *values: Any) -> Any:
+    def export(self, event: gr.EventData, session: Session | None, *values: Any) -> tuple[Any]:
         """The whole result, all positions, as a file."""
         if session is None:
-            return gr.skip()
+            return (gr.skip(),)
         as_csv = isinstance(event._data, dict) and event._data.get("format") == "csv"
         chosen = Chosen(*values)
         request = checked(LogitLensRequest, {**session.shared, **chosen.grid()})
         result = result_of(self._runtime.steps("logit_lens", request))
         if as_csv:
-            return drawn(_file("logit-lens.csv", "text/csv", result.to_csv(), session))
+            return (drawn(_file("logit-lens.csv", "text/csv", result.to_csv())),)
         record = json.dumps(result.to_json(), allow_nan=False, ensure_ascii=False, indent=1)
-        return drawn(_file("logit-lens.json", "application/json", f"{record}\n", session))
+        return (drawn(_file("logit-lens.json", "application/json", f"{record}\n")),)
 
     def _shown(
         self, session: Session, values: tuple[Any, ...], *, typed: str | None = None
@@ -346,7 +350,9 @@ class Tab:
         record = detail.to_json()
         old = None if before is None else before.to_json()
         lines = [list(line) for line in session.pinned] or _candidates(detail)
-        figure = figure_json(lens_trajectories(detail, lines, before=before))
+        figure = figure_json(
+            lens_trajectories(detail, lines, before=before, height=views.CHART_HEIGHT)
+        )
         ranks = views.ranks(record, only_important=chosen.only_important)
         session = session.showing(lines, record, ranks.get("tokens", []))
         pinned = bool(session.pinned)
@@ -371,5 +377,6 @@ def _nothing() -> tuple[Any, ...]:
     return (gr.skip(),) * 6
 
 
-def _file(name: str, kind: str, text: str, session: Session) -> dict[str, Any]:
-    return {"name": name, "type": kind, "text": text, "serial": session.serial()}
+def _file(name: str, kind: str, text: str) -> dict[str, Any]:
+    """What the browser saves; the serial tells it from the file before."""
+    return {"name": name, "type": kind, "text": text, "serial": time.monotonic_ns()}

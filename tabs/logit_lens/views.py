@@ -15,6 +15,7 @@ SCALES = {
     "entropy": ("amount", "number"),
     "kl_final": ("amount", "number"),
 }
+CHART_HEIGHT = 300
 STACK = ("resid_post", "mlp_out", "resid_mid", "attn_out")
 """The places of a layer from top to bottom, as data flows upwards."""
 
@@ -358,6 +359,6 @@ def course(figure: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
         "figure": figure,
         "name": "logit-lens-course",
         "summary": phrase("lens.course_summary", position=position),
-        "height": 300,
+        "height": CHART_HEIGHT,
         "empty": None,
     }

@@ -1,10 +1,10 @@
 // What is being done, or what went wrong and what to do. Takes {"state", "title", "text", "done",
 // "total", "actions": [{"name", "text", "limit"}], "ran": {"tab", "bar"}}. States: "loading" while the model
 // stack comes up, then "ready"; "busy" during a run, which dims the results below; then "done",
-// "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
+// "stopped", "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
 const { make, mount, phrase, t } = lens;
-const ICONS = { error: "✕", off: "▲", stale: "↻" };
-const LOUD = ["busy", "loading", "error", "off"];
+const ICONS = { error: "✕", off: "▲", stale: "↻", stopped: "■" };
+const LOUD = ["busy", "loading", "error", "off", "stale", "stopped"];
 let began = null;
 
 function button(text, act, className = "") {
@@ -67,6 +67,8 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
     document.body.dataset.lensState = status.state;
+    // The bar may have changed while it ran.
+    if (status.state === "done" && document.body.dataset.lensStale) lens.refresh();
   }
 
   mount(element, props, watch, draw);
@@ -81,6 +83,5 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     }
     const text = t(`status.stale_${changed.length > 1 ? "several" : changed[0]}`);
     draw(root, { state: "stale", text, actions: [{ name: "run", text: t("status.again") }] });
-    root.classList.remove("quiet");
   });
 };

@@ -125,4 +125,4 @@ document.addEventListener(
   true,
 );
 
-Object.assign(lens, { arrive, go, link, listen, openSheet, openTab, register, run, setBar, setRan, shell, tell });
+Object.assign(lens, { arrive, go, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell });
