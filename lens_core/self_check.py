@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lens_core.anatomy.probe import position_rows
 from lens_core.attention_capture import gate_rel_err
+from lens_core.bounds import bound_of
 from lens_core.dissection import Dissection, dissect
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from lens_core.readout import Readout
 
 FEATURES = ("states", "readout", "streams", "attribution", "heads", "neurons")
-
-BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-3}
-COARSE_BOUND = 2e-2
-"""For bfloat16 and quantised weights."""
 
 CAPTURE_BOUND = 1e-3
 """A pass with attention recorded may differ this much from the default one before it is said."""
@@ -108,8 +105,8 @@ def self_check(
 
     The dissection of the probe is handed back too, since the sizes of heads and neurons show in it.
     """
-    bound = COARSE_BOUND if quantized else BOUNDS.get(probe.model.dtype, COARSE_BOUND)
-    found = _Findings(bound)
+    allowed = bound_of(str(probe.model.dtype).removeprefix("torch."), quantized=quantized)
+    found = _Findings(allowed)
     _check_readout(probe, readout, found)
     dissection = None
     if _has_one_stream(probe, found):
@@ -121,7 +118,7 @@ def self_check(
         if "streams" in found.off:
             found.off.setdefault(feature, found.off["streams"])
     without = () if dissection is None else _without_attention(dissection)
-    check = SelfCheck(bound, layers_without_attention=without, off=found.off, **found.errors)
+    check = SelfCheck(allowed, layers_without_attention=without, off=found.off, **found.errors)
     return check, dissection
 
 

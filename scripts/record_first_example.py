@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT))
 from lens_core.settings import Settings  # noqa: E402
 from tabs import said  # noqa: E402
 from tabs.first_example import FILE, FIRST_PROMPT  # noqa: E402
+from tabs.logit_lens.clicks import Clicks  # noqa: E402
 from tabs.logit_lens.controls import FIRST  # noqa: E402
-from tabs.logit_lens.tab import Tab  # noqa: E402
 from tabs.runtime import Runtime, result_of  # noqa: E402
 from tabs.words import phrase  # noqa: E402
 
@@ -27,7 +27,7 @@ def recorded() -> dict[str, Any]:
     """What the page shows after Run is pressed on the first prompt."""
     runtime = Runtime(Settings())
     shared = {"model": "demo", "prompt": FIRST_PROMPT, "template": None, "special": "default"}
-    steps = Tab(runtime).run({**shared, "edit": None}, None, *dataclasses.astuple(FIRST))
+    steps = Clicks(runtime).run({**shared, "edit": None}, None, *dataclasses.astuple(FIRST))
     result, (heatmap, _, _, *detail, session) = result_of(steps)
     strip = said.strip(result, runtime.max_tokens("logit_lens", "demo"), "CPU")
     strip["facts"] = [*strip["facts"][:-1], phrase("status.recorded")]

@@ -173,7 +173,8 @@ def settle(page: Page, state: str) -> None:
 
 
 DRAWN = """() => {
-  const seen = (names) => [...document.querySelectorAll(names)].filter((one) => one.clientHeight);
+  const seen = (names) => [...document.querySelectorAll(names)]
+    .filter((one) => one.clientHeight && one.getBoundingClientRect().top < window.innerHeight);
   const [viewers, charts] = [seen('.lens-viewer'), seen('.lens-chart .frame')];
   return viewers.length > 5 && viewers.every((one) => one.dataset.ready)
     && charts.every((one) => one.dataset.drawn && !one.hasAttribute('aria-busy'));
@@ -211,7 +212,7 @@ def with_palette(picture: Image.Image, colours: int) -> Image.Image:
 
 def cell(page: Page, row: int, column: int) -> Locator:
     """A cell of the heat map, counted from the top left; a negative column from the right."""
-    cells = page.locator("#lens-heatmap tbody tr").nth(row).locator("td")
+    cells = page.locator(".lens-view-grid tbody tr").nth(row).locator("td")
     return cells.nth(column if column >= 0 else cells.count() + column)
 
 
@@ -225,7 +226,7 @@ def hover(row: int, column: int = -1) -> Act:
             target.tap()
         else:
             target.hover()
-        page.locator("#lens-heatmap .card").wait_for()
+        page.locator(".lens-view-grid .card").wait_for()
 
     return act
 
@@ -249,10 +250,10 @@ def select(row: int, column: int = -1) -> Act:
 def focus(page: Page, ready: Stage) -> None:
     """Reach the heat map with the keyboard, and go two cells on."""
     del ready
-    page.locator(".lens-choose-read_at input").first.focus()
+    page.locator(".lens-choose-read_at input").last.focus()
     for key in ("Tab", "ArrowDown", "ArrowLeft"):
         page.keyboard.press(key)
-    page.locator("#lens-heatmap .card").wait_for()
+    page.locator(".lens-view-grid .card").wait_for()
 
 
 def unfold(page: Page, ready: Stage) -> None:
@@ -283,20 +284,23 @@ def fail(page: Page, ready: Stage) -> None:
     settle(page, "error")
 
 
-def halt(page: Page, ready: Stage) -> Iterator[None]:
-    """Run, and stop the clock within a layer; then let it go on."""
-    go_on = Event()
-    layer = ready.loaded.model.get_submodule("model.layers.3")
-    handle = layer.register_forward_hook(lambda *_: go_on.wait(30) and None)
-    try:
-        type_("The capital of Japan is")(page, ready)
-        page.locator("button.lens-run").click()
-        page.locator(".status.busy .bar[style]:not([style*=' 0%'])").wait_for()
-        page.wait_for_function("() => document.body.dataset.lensState === 'busy'")
-        yield
-    finally:
-        handle.remove()
-        go_on.set()
+def halt(prompt: str) -> Act:
+    """Run a prompt that nobody has run yet, and stop within a layer; then let it go on."""
+
+    def act(page: Page, ready: Stage) -> Iterator[None]:
+        go_on = Event()
+        layer = ready.loaded.model.get_submodule("model.layers.3")
+        handle = layer.register_forward_hook(lambda *_: go_on.wait(30) and None)
+        try:
+            type_(prompt)(page, ready)
+            page.locator("button.lens-run").click()
+            page.locator(".status.busy .bar[style]:not([style*=' 0%'])").wait_for()
+            yield
+        finally:
+            handle.remove()
+            go_on.set()
+
+    return act
 
 
 def repair(side: str) -> Act:
@@ -363,17 +367,17 @@ SHOTS = [
         for language, theme, width in (
             ("en", "dark", WIDE),
             ("zh", "light", WIDE),
-            ("ja", "light", PHONE),
-            ("en", "dark", PHONE),
         )
     ],
+    Shot("card-ja-light-420", width=PHONE, language="ja", act=hover(2), whole=False),
+    Shot("card-dark-420", width=PHONE, theme="dark", act=hover(2), whole=False),
     Shot("selected-light-1400", act=select(2)),
     Shot("selected-ja-dark-1400", theme="dark", language="ja", act=select(3, 4)),
     Shot("sheet-light-420", width=PHONE, act=select(2), whole=False),
     Shot("sheet-zh-dark-420", width=PHONE, theme="dark", language="zh", act=select(2), whole=False),
     Shot("focus-light-1400", act=focus),
-    Shot("busy-light-1400", act=halt),
-    Shot("busy-ja-dark-420", width=PHONE, theme="dark", language="ja", act=halt),
+    Shot("busy-light-1400", act=halt("The capital of Japan is")),
+    Shot("busy-ja-dark-420", PHONE, "dark", "ja", act=halt("日本の首都は")),
     Shot("error-light-1400", act=fail),
     Shot("error-zh-dark-420", width=PHONE, theme="dark", language="zh", act=fail),
     Shot("stale-light-1400", act=type_("The capital of Japan is")),

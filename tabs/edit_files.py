@@ -2,52 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from lens_core.errors import EditError
 from tabs import said
 from tabs.runtime import MAX_EDIT_BYTES, UserError, user_errors
 from tabs.viewers import drawn
+from tabs.wiring import PRIVATE
 from tabs.words import text
 
 ORIGINAL = "none"
 """The model as it is."""
 OPEN = "open"
 """Not an edit: asks for a file."""
-CHOOSE_FILE = (
-    "(edit) => edit === 'open' && document.querySelector('.lens-edit-file input')?.click()"
-)
+MAX_EDITS = 4
+"""How many edits a session keeps; the oldest goes when another comes."""
+CHOOSE_FILE = """(edit) => {
+  if (edit !== "open") return (lens.shell.edit = edit);
+  document.querySelector(".lens-edit-file input")?.click();
+  return lens.shell.edit ?? "none";
+}"""
+"""Choosing "Open a file" asks for one, and leaves the picker at what it was."""
 
 
-def opened_edit(edit: gr.Dropdown, edits: gr.State, status: gr.HTML) -> None:
+def opened_edit(edit: gr.Dropdown, edits: gr.State, status: gr.HTML, *, limited: bool) -> None:
     """Wire the picker: "Open a file" asks the browser for one, and what it holds is chosen."""
     file = gr.File(
         label=text("edit.file"),
         file_types=[".safetensors"],
         elem_classes="lens-unseen lens-edit-file",
     )
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    edit.input(None, inputs=[edit], js=CHOOSE_FILE, **private)
-    file.upload(_read, inputs=[file, edits], outputs=[edit, edits, status, file], **private)
+    max_bytes = MAX_EDIT_BYTES * 3 // 4 if limited else None  # as JSON it is a third larger
+
+    def opened(path: str, edits: dict[str, Any]) -> tuple[Any, Any, Any, None]:
+        try:
+            with user_errors():
+                edits, name = with_file(edits, path, max_bytes)
+        except UserError as error:
+            return gr.Dropdown(value=ORIGINAL), gr.skip(), drawn(said.failure(error)), None
+        return _choices(edits, name), edits, gr.skip(), None
+
+    edit.input(None, inputs=[edit], outputs=[edit], js=CHOOSE_FILE, **PRIVATE)
+    file.upload(opened, inputs=[file, edits], outputs=[edit, edits, status, file], **PRIVATE)
 
 
-def _read(path: str, edits: dict[str, Any]) -> tuple[Any, Any, Any, None]:
-    """The picker with the file's edit chosen, or what is wrong with the file."""
+def with_file(
+    edits: Mapping[str, Any], path: str, max_bytes: int | None
+) -> tuple[dict[str, Any], str]:
+    """The session's edits with that of a file, and its name: the file's and the edit's own id.
+
+    Raises:
+        EditError: the file is damaged or too large.
+    """
     from lens_core.weight_edit import load_edit
 
-    try:
-        with user_errors():
-            found = load_edit(path, max_bytes=MAX_EDIT_BYTES).to_json()
-    except UserError as error:
-        return gr.Dropdown(value=ORIGINAL), gr.skip(), drawn(said.failure(error)), None
-    edits = {**edits, Path(path).stem: found}
-    return choices(edits, Path(path).stem), edits, gr.skip(), None
+    found = load_edit(path, max_bytes=max_bytes).to_json()
+    name = f"{Path(path).stem} · {found['id'][:6]}"
+    kept = list({**edits, name: found}.items())[-MAX_EDITS:]
+    return dict(kept), name
 
 
-def choices(edits: dict[str, Any], chosen: str) -> gr.Dropdown:
-    """The picker's choices: the original, the session's edits, and a file."""
+def named_edit(edits: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The edit of that name; None for the original model.
+
+    Raises:
+        EditError: the session has no such edit.
+    """
+    if name in edits:
+        return edits[name]
+    if name != ORIGINAL:
+        raise EditError(
+            f'This session has no edit "{name}"; it keeps the last {MAX_EDITS}. '
+            "Open its file again."
+        )
+    return None
+
+
+def _choices(edits: Mapping[str, Any], chosen: str) -> gr.Dropdown:
+    """The picker: the original, the session's edits, and a file."""
     names = [(name, name) for name in edits]
     offered = [(text("edit.none"), ORIGINAL), *names, (text("edit.open"), OPEN)]
     return gr.Dropdown(choices=offered, value=chosen)

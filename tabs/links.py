@@ -14,6 +14,18 @@ from tabs.words import phrase
 
 MAX_CHARS = 20_000
 """Longer texts in a link are not taken."""
+MAX_SHOWN = 60
+"""Of a value that cannot be used, so many characters are shown."""
+MAX_PROBLEMS = 5
+
+
+class RefusedError(ValueError):
+    """A text is no value of a component."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+        """What would be one, as a phrase."""
 
 
 def restored(
@@ -27,12 +39,12 @@ def restored(
             continue
         try:
             values.append(accepted(component, query[name]))
-        except ValueError as error:
+        except RefusedError as error:
             values.append(gr.skip())
-            problems.append(f"{name}={query[name]!r:.60} ({error})")
+            problems.append(_problem(name, query[name], error.wanted))
     tab = query.get("tab")
     if tab is not None and tab not in tabs:
-        problems.append(f"tab={tab!r:.60} (one of {', '.join(tabs)})")
+        problems.append(_problem("tab", tab, _one_of(tabs)))
     chosen = gr.Tabs(selected=tab) if tab in tabs else gr.skip()
     return [*values, chosen, _notice(problems)]
 
@@ -41,7 +53,7 @@ def accepted(component: Component, text: str) -> Any:
     """A text of a link as a value of the component.
 
     Raises:
-        ValueError: it is none; the message says what is.
+        RefusedError: it is none.
     """
     if isinstance(component, gr.Slider):
         return _number(text, component.minimum, component.maximum)
@@ -49,29 +61,40 @@ def accepted(component: Component, text: str) -> Any:
         return _number(text, component.minimum, component.maximum)
     if isinstance(component, gr.Checkbox):
         if text not in ("true", "false"):
-            raise ValueError("true or false")
+            raise RefusedError(_one_of(["true", "false"]))
         return text == "true"
     if isinstance(component, gr.Radio | gr.Dropdown):
         names = [str(value) for _, value in component.choices]
         if text not in names and not getattr(component, "allow_custom_value", False):
-            raise ValueError(f"one of {', '.join(names)}")
+            raise RefusedError(_one_of(names))
     if len(text) > MAX_CHARS:
-        raise ValueError(f"{len(text)} characters; the limit is {MAX_CHARS}")
+        raise RefusedError(phrase("link.shorter", limit=MAX_CHARS))
     return text
 
 
 def _number(text: str, low: float | None, high: float | None) -> int | float:
-    number = float(text)
-    if (
-        not math.isfinite(number)
-        or not (low is None or number >= low)
-        or not (high is None or number <= high)
-    ):
-        raise ValueError(f"{low} to {high}")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    if not math.isfinite(number) or not least <= number <= most:
+        names = ["∞" if end is None else str(end) for end in (low, high)]
+        raise RefusedError(phrase("link.range", low=names[0], high=names[1]))
     return int(number) if number == int(number) else number
 
 
-def _notice(problems: list[str]) -> Any:
+def _one_of(names: Sequence[str]) -> dict[str, Any]:
+    return phrase("link.one_of", names=", ".join(names))
+
+
+def _problem(name: str, text: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    return phrase("link.problem", name=name, value=text[:MAX_SHOWN], wanted=wanted)
+
+
+def _notice(problems: list[dict[str, Any]]) -> Any:
+    """The first few of what could not be used."""
     if not problems:
         return gr.skip()
-    return drawn({"text": phrase("status.link", problems="; ".join(problems))})
+    said = {"text": phrase("status.link"), "items": problems[:MAX_PROBLEMS]}
+    return drawn(said)

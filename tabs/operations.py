@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tabs.requests import LogitLensRequest, Request
+from tabs.requests import LogitLensRequest, Request, ShortenRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,4 +101,18 @@ def edited(loaded: LoadedModel, request: Request) -> ExitStack:
     return stack
 
 
-OPS: dict[str, Callable[..., Any]] = {"logit_lens": read_logit_lens}
+def shorten(bench: Bench, request: ShortenRequest, source: str) -> str:
+    """The longest end of the prompt that has no more than the tokens asked for."""
+    from lens_core.prompts import shortened
+
+    with bench.pool.lease(source) as loaded:
+        return shortened(
+            loaded,
+            request.prompt,
+            limit=request.limit,
+            template=request.template,
+            special=request.special,
+        )
+
+
+OPS: dict[str, Callable[..., Any]] = {"logit_lens": read_logit_lens, "shorten": shorten}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from lens_core.errors import InputError
 from lens_core.settings import Settings
@@ -13,6 +14,7 @@ from tabs import said
 from tabs.first_example import FIRST_PROMPT
 from tabs.runtime import UserError, user_errors
 from tabs.viewers import drawn, viewer
+from tabs.wiring import PRIVATE
 from tabs.words import text
 
 EXAMPLES = (
@@ -25,7 +27,6 @@ EXAMPLES = (
     "フランスの首都は",
 )
 MAX_EXAMPLES = 1000
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def prepared(settings: Settings) -> list[str]:
@@ -33,17 +34,15 @@ def prepared(settings: Settings) -> list[str]:
     return settings.sentences or list(EXAMPLES)
 
 
-def example_picker(settings: Settings, prompt: gr.Textbox, status: gr.HTML) -> None:
-    """Lay the list of prompts out and wire it: a choice fills the prompt and runs it."""
+def example_picker(settings: Settings, prompt: gr.Textbox, status: gr.HTML) -> Dependency:
+    """Lay the list of prompts out and wire it; returns the event that fills the prompt."""
     examples = gr.State(prepared(settings))
     may_open = settings.allow_dataset_files or not settings.public
     value = {"examples": examples.value, "open": may_open}
     picker = viewer("examples", value, elem_classes="lens-examples-block")
-    picker.example(_chosen, inputs=[examples], outputs=[prompt], **PRIVATE).success(
-        None, js="() => setTimeout(lens.run, 50)", **PRIVATE
-    )
+    filled = picker.example(_chosen, inputs=[examples], outputs=[prompt], **PRIVATE)
     if not may_open:
-        return
+        return filled
     file = gr.File(
         label=text("bar.open_examples"),
         file_types=[".txt"],
@@ -59,6 +58,7 @@ def example_picker(settings: Settings, prompt: gr.Textbox, status: gr.HTML) -> N
         return found, drawn({"examples": found, "open": True}), gr.skip(), None
 
     file.upload(opened, inputs=[file], outputs=[examples, picker, status, file], **PRIVATE)
+    return filled
 
 
 def _chosen(event: gr.EventData, examples: list[str]) -> str:

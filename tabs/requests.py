@@ -37,6 +37,12 @@ class Request(BaseModel):
     """A `WeightEdit` as JSON, held for this run only."""
 
 
+class ShortenRequest(Request):
+    """The longest end of the prompt with at most so many tokens."""
+
+    limit: int = Field(ge=1)
+
+
 class LogitLensRequest(Request):
     """One reading of the logit lens; `lens_core.logit_lens` says what each option means."""
 

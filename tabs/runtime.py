@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MAX_EDIT_BYTES = 16 * 2**20
 """The largest edit that a public page takes, as JSON text."""
 
-HELD_BYTES = 256 * 2**20
-"""Memory for forward passes that clicks read again."""
+HELD_SHARE = 8
+"""Forward passes that clicks read again may take this part of the free memory."""
 
 Steps = Generator[Progress, None, Any]
 """Any number of `Progress`; returns the result."""
@@ -145,7 +145,7 @@ class Runtime:
 
     @property
     def detail_queue(self) -> dict[str, Any]:
-        """Events that only read what is there already."""
+        """Events that read more of a run, which is there already as long as it is held."""
         return {"concurrency_id": "detail", "concurrency_limit": os.cpu_count() or 1}
 
     @property
@@ -176,7 +176,7 @@ class Runtime:
                 yield step
             else:
                 result = step
-        if source != request.model:
+        if source != request.model and hasattr(result, "header"):
             result.header["model"]["id"] = request.model  # a visitor need not know the folder
         return result
 
@@ -210,9 +210,10 @@ class Runtime:
 
     def device(self, name: str) -> str:
         """Where a loaded model runs, as a person says it."""
-        if self.zero_gpu:
-            return "GPU"
-        return self.pool.get(self.source(name)).facts.device.upper()
+        source = self.source(name)
+        if self.zero_gpu or source not in {model["name"] for model in self.pool.models()}:
+            return "GPU" if self.zero_gpu else ""
+        return self.pool.get(source).facts.device.upper()
 
     def source(self, name: str) -> str:
         """What to load for a name: its folder from the settings, or the name itself."""
@@ -269,8 +270,10 @@ class Runtime:
     @cached_property
     def _bench(self) -> Bench:
         from lens_core.held import Held
+        from lens_core.memory import free_bytes
 
-        return Bench(self.pool, self.settings.max_tokens, Held(HELD_BYTES))
+        runs = Held(free_bytes("cpu") // HELD_SHARE)
+        return Bench(self.pool, self.settings.max_tokens, runs)
 
     def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:
         """The one function that runs models: each decorated function has a worker of its own."""

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from lens_core.bounds import bound_of
 from tabs.background import Progress
 from tabs.viewers import drawn
 from tabs.words import phrase
 
 if TYPE_CHECKING:
     from tabs.runtime import UserError
-
-INEXACT = 2e-2
-"""Relative error of a decomposition above which it is switched off at any precision."""
 
 WAITING = f"() => {json.dumps(drawn({'state': 'busy', 'text': phrase('status.waiting')}))}"
 """Said by the browser itself the moment a run is asked for; the server's words follow."""
@@ -86,12 +84,17 @@ def strip(result: dict[str, Any], limit: int, device: str) -> dict[str, Any]:
 
 
 def prediction(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The model's most likely token after the last position that was read."""
+    """The model's most likely token after the text; None where its end was not read."""
     final = result.get("final")
-    if not final or not final["ids"]:
+    if not final or not final["ids"] or not reads_end(result):
         return None
     token = final["ids"][-1]
     return {"entry": result["vocab"][str(token)], "p": final["p"][-1]}
+
+
+def reads_end(result: dict[str, Any]) -> bool:
+    """The last position of the text is among those that were read."""
+    return result["positions"][-1] == len(result["input"]["tokens"]) - 1
 
 
 def badge(result: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def badge(result: dict[str, Any]) -> dict[str, Any]:
     error = check["completeness_rel_err"]
     if error is None:
         return {"state": "poor", "text": phrase("badge.none"), "detail": detail}
-    fine = error <= INEXACT
+    fine = error <= bound_of(model["dtype"], quantized=model["quantization"] is not None)
     text = phrase("badge.exact" if fine else "badge.off", error=scientific(error))
     return {"state": "good" if fine else "poor", "text": text, "detail": detail}
 

@@ -14,14 +14,14 @@ from gradio.events import Dependency
 
 from tabs import links, said
 from tabs.background import Progress
-from tabs.edit_files import OPEN, ORIGINAL, opened_edit
+from tabs.edit_files import OPEN, ORIGINAL, named_edit, opened_edit
 from tabs.first_example import first_example
 from tabs.prompts import example_picker, prepared
-from tabs.runtime import Runtime, UserError, user_errors
+from tabs.requests import ShortenRequest, checked
+from tabs.runtime import Runtime, UserError, result_of, user_errors
 from tabs.viewers import drawn, viewer
+from tabs.wiring import PRIVATE, RUN
 from tabs.words import LANGUAGES, phrase, text
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 TEMPLATES: dict[str, dict[str, str | None]] = {
     "plain": {"template": None, "special": "default"},
@@ -117,12 +117,14 @@ class Shell:
                 yield drawn(said.failure(error)), gr.skip(), *nothing
 
         # One by one: `gr.on` does not take the events of our own viewers.
-        for trigger in [runner.run, *rerun]:
+        for place, trigger in enumerate([runner.run, *rerun]):
             trigger(None, outputs=[self.status], js=said.WAITING, **PRIVATE)
             started = trigger(
                 follow,
                 inputs=[self.edits, *self.bar, *options],
                 outputs=[self.status, self.strip, *outputs],
+                # A choice made while it runs comes after it; Run itself is not repeated.
+                trigger_mode="always_last" if place else "once",
                 **PRIVATE,
                 **self.runtime.run_queue,
             )
@@ -178,9 +180,10 @@ class Shell:
         self.status.shorten(
             self._shortened,
             inputs=[self.model, self.prompt, self.template],
-            outputs=[self.prompt],
+            outputs=[self.prompt, self.status],
             **PRIVATE,
-        ).success(None, js="() => setTimeout(lens.run, 50)", **PRIVATE)
+            **self.runtime.run_queue,
+        ).success(None, inputs=self.bar, js=RUN, **PRIVATE)
         for component in (self.model, self.prompt, self.template, self.edit):
             component.change(None, inputs=self.bar, js="(...bar) => lens.setBar(bar)", **PRIVATE)
         self._wire_links(tabs, names)
@@ -189,7 +192,8 @@ class Shell:
     def _arguments(self, bar: Bar, edits: dict[str, Any]) -> dict[str, Any]:
         model, prompt, template, edit = bar
         shared = {"model": model, "prompt": prompt, **TEMPLATES.get(template, TEMPLATES["plain"])}
-        return {**shared, "edit": edits.get(edit)}
+        with user_errors():
+            return {**shared, "edit": named_edit(edits, edit)}
 
     def _wire_links(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
         """Links bring back the bar, the tab and every option; the header gives them out."""
@@ -200,6 +204,7 @@ class Shell:
             **self._options,
         }
         keys = json.dumps({name: component.value for name, component in carried.items()})
+        names_asked = json.dumps(list(carried))
         for event in ("link", "language"):
             getattr(self.header, event)(
                 None,
@@ -212,24 +217,21 @@ class Shell:
             return links.restored(dict(request.query_params), carried, names)
 
         gr.on(None, arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
-            None, inputs=self.bar, js="(...bar) => lens.arrive(bar)", **PRIVATE
+            None, inputs=self.bar, js=f"(...bar) => lens.arrive({names_asked}, bar)", **PRIVATE
         )
 
-    def _shortened(self, event: gr.EventData, model: str, prompt: str, template: str) -> str:
-        """The longest end of the prompt that the model reads here."""
-        from lens_core.prompts import shortened
-
+    def _shortened(
+        self, event: gr.EventData, model: str, prompt: str, template: str
+    ) -> tuple[Any, Any]:
+        """The longest end of the prompt that fits the limit that was named."""
         limit = said.index_of(event, "limit", 1 << 20)
-        arguments = TEMPLATES.get(template, TEMPLATES["plain"])
-        with user_errors():
-            loaded = self.runtime.pool.get(self.runtime.source(model))
-            return shortened(
-                loaded,
-                prompt,
-                limit=limit,
-                template=arguments["template"],
-                special=arguments["special"] or "default",
-            )
+        shared = {"model": model, "prompt": prompt, **TEMPLATES.get(template, TEMPLATES["plain"])}
+        try:
+            with user_errors():
+                request = checked(ShortenRequest, {**shared, "limit": limit})
+            return result_of(self.runtime.steps("shorten", request)), gr.skip()
+        except UserError as error:
+            return gr.skip(), drawn(said.failure(error))
 
     def _loading(self) -> Generator[str, None, None]:
         """The status line of a new page until the model stack is there."""
@@ -280,8 +282,9 @@ def build_shell(runtime: Runtime) -> Shell:
         strip = viewer("token_strip", first, elem_classes="lens-strip", elem_id="lens-strip")
         status = viewer("status", said.loading(Progress("status.stack", {})))
         notice = viewer("notice")
-        example_picker(settings, prompt, status)
+        picker = example_picker(settings, prompt, status)
     edits = gr.State({})
     run.click(None, js="() => lens.run()", **PRIVATE)
-    opened_edit(edit, edits, status)
+    opened_edit(edit, edits, status, limited=settings.public)
+    picker.success(None, inputs=[model, prompt, template, edit], js=RUN, **PRIVATE)
     return Shell(runtime, header, model, prompt, template, edit, edits, strip, status, notice)

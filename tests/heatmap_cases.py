@@ -118,8 +118,8 @@ def lens(rows: int = 7, texts: list[str] | None = None, **changes: Any) -> dict[
         ],
         "card": None,
         "changed": None,
-        "before": None,
-        "before_values": None,
+        "other": None,
+        "other_values": None,
         "selected": None,
         "notes": [
             "Settled from L4: the top token stays the same",
@@ -135,7 +135,7 @@ def edited() -> dict[str, Any]:
     """An edit changed the top token of two cells; logits added, raised and lowered."""
     changed = table(7, 6, lambda r, c: int((r, c) in {(0, 5), (1, 4)}))
     value = lens(changed=changed, before=table(7, 6, lambda r, c: 5), quantity="added")
-    value["before_values"] = table(7, 6, lambda r, c: -1.25)
+    value["other_values"] = table(7, 6, lambda r, c: -1.25)
     value["top"]["format"] = "signed"
     lowered = table(7, 6, lambda r, c: [-0.9, -0.4])
     value["bottom"] = {

@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
+    "bounds",
     "errors",
     "progress",
     "held",
@@ -35,6 +36,7 @@ FLOORS = (
     "readout",
     "experts",
     "decomposition",
+    "amounts",
     "contributions",
     "dissection",
     "self_check",
@@ -45,6 +47,7 @@ FLOORS = (
     "pool",
     "edits",
     "lens",
+    "tree",
     "figures",
     "cli",
     "__main__",

@@ -82,7 +82,7 @@ class Chosen:
             "k": self.k,
             "components": ["embed", component] if component == "resid_post" else [component],
             "stride": int(self.stride),
-            "targets": [self.target] if self.target else [],
+            "targets": [self.target.replace("·", " ")] if self.target else [],
             "scale": self.scale,
             "norm": "final" if self.norm else "none",
             "track_position": None,

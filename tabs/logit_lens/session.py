@@ -10,6 +10,9 @@ from tabs.logit_lens.views import grid_rows
 MAX_LINES = 8
 """How many lines can be followed at once; the oldest goes when another comes."""
 
+MAX_GROUP = 4
+"""How many tokens can be summed in one line."""
+
 Line = tuple[int, ...]
 """One token, or a group of tokens whose probabilities are summed."""
 
@@ -87,7 +90,10 @@ class Session:
         if index == 0:
             return self
         lines = list(self.lines)
-        lines[index - 1 : index + 1] = [(*lines[index - 1], *lines[index])]
+        joined = (*lines[index - 1], *lines[index])
+        if len(joined) > MAX_GROUP:
+            return self
+        lines[index - 1 : index + 1] = [joined]
         return self._following(tuple(lines))
 
     def apart(self, index: int) -> Session:
@@ -98,19 +104,20 @@ class Session:
 
     def following(self, tokens: list[int]) -> Session:
         """Follow exactly these tokens."""
-        return replace(self, pinned=tuple((token,) for token in tokens))
+        return replace(self, pinned=tuple((token,) for token in dict.fromkeys(tokens)))
 
     def without_edit(self) -> Session:
         """The same on the model as it was."""
         return replace(self, shared={**self.shared, "edit": None})
 
-    def showing(
-        self, lines: list[list[int]], detail: dict[str, Any], ranks: list[list[int]]
-    ) -> Session:
-        """What clicks will refer to: the lines, the predictions and the ranks that are drawn."""
+    def with_lines(self, lines: list[list[int]]) -> Session:
+        """These are drawn: the pinned lines, or the strongest candidates."""
+        return replace(self, lines=tuple(tuple(line) for line in lines))
+
+    def showing(self, detail: dict[str, Any], ranks: list[list[int]]) -> Session:
+        """What clicks will refer to: the predictions and the ranks that are drawn."""
         return replace(
             self,
-            lines=tuple(tuple(line) for line in lines),
             predicted=tuple(detail["cells"]["resid_post"]["top_ids"][-1][0]),
             ranks=tuple(tuple(row) for row in ranks),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tabs.said import reads_end
 from tabs.words import phrase
 
 PARTS = ("attn_out", "mlp_out")
@@ -15,9 +16,6 @@ SCALES = {
     "entropy": ("amount", "number"),
     "kl_final": ("amount", "number"),
 }
-CHART_HEIGHT = 300
-STACK = ("resid_post", "mlp_out", "resid_mid", "attn_out")
-"""The places of a layer from top to bottom, as data flows upwards."""
 
 
 def short(values: Any) -> Any:
@@ -35,9 +33,22 @@ def grid_rows(result: dict[str, Any], component: str) -> list[tuple[str, int]]:
 
 
 def heatmap(
-    result: dict[str, Any], component: str, colour: str, *, before: dict[str, Any] | None = None
+    result: dict[str, Any],
+    component: str,
+    colour: str,
+    *,
+    other: dict[str, Any] | None = None,
+    side: str = "after",
 ) -> dict[str, Any]:
-    """Layers x positions, the most likely token in every cell."""
+    """Layers x positions, the most likely token in every cell.
+
+    Args:
+        result: what is drawn.
+        component: where it is read.
+        colour: the quantity to colour by.
+        other: the same without an edit, or with it; cells that differ from it are marked.
+        side: which of the two `result` is, before or after the edit.
+    """
     rows = grid_rows(result, component)
     if not any(name == component for name, _ in rows):
         return {"state": "empty", "text": phrase("lens.no_place"), "examples": []}
@@ -61,8 +72,8 @@ def heatmap(
     }
     keys = [quantity["key"] for quantity in value["quantities"]]
     value["quantity"] = colour if colour in keys else keys[0]
-    if before is not None:
-        value.update(_changes(value["tokens"], before, rows))
+    if other is not None:
+        value.update(_changes(value["tokens"], other, rows), side=side)
     return value
 
 
@@ -95,22 +106,23 @@ def _state_values(result: dict[str, Any], rows: list[tuple[str, int]]) -> dict[s
         "kl_final": _column(result, rows, "kl_final"),
     }
     return {
-        "quantities": [_quantity(result, key, table) for key, table in values.items()],
+        "quantities": [quantity(result, key, table) for key, table in values.items()],
         "top": {
             "ids": _column(result, rows, "top_ids"),
             "values": _column(result, rows, "top_p"),
             "format": "percent",
         },
         "facts": [
-            _fact("entropy", values["entropy"], "number", unit=True),
-            _fact("kl_final", values["kl_final"], "number", unit=True),
-            _fact("target", values["target"], "percent"),
-            _fact("rank", values["rank"], "rank"),
+            _fact("entropy", "number", unit=True),
+            _fact("kl_final", "number", unit=True),
+            _fact("target", "percent"),
+            _fact("rank", "rank"),
         ],
     }
 
 
-def _quantity(result: dict[str, Any], key: str, table: list[list[Any]]) -> dict[str, Any]:
+def quantity(result: dict[str, Any], key: str, table: list[list[Any]]) -> dict[str, Any]:
+    """A number of every cell that is a prediction, with its colour scale."""
     scale, kind = SCALES[key]
     high = 1.0
     if key == "rank":
@@ -129,9 +141,11 @@ def _quantity(result: dict[str, Any], key: str, table: list[list[Any]]) -> dict[
     }
 
 
-def _fact(key: str, table: list[list[Any]], kind: str, *, unit: bool = False) -> dict[str, Any]:
+def _fact(key: str, kind: str, *, unit: bool = False, label: str | None = None) -> dict[str, Any]:
+    """A line of the card; its values are those of the quantity of that key."""
     said = phrase("lens.nats") if unit else None
-    return {"label": phrase(f"lens.fact_{key}"), "unit": said, "format": kind, "values": table}
+    name = phrase(f"lens.fact_{label or key}")
+    return {"label": name, "unit": said, "format": kind, "quantity": key}
 
 
 def _part_values(result: dict[str, Any], rows: list[tuple[str, int]]) -> dict[str, Any]:
@@ -140,10 +154,10 @@ def _part_values(result: dict[str, Any], rows: list[tuple[str, int]]) -> dict[st
     added = [[logits[0] for logits in cells[name]["top_logit"][index]] for name, index in rows]
     target = [cells[name]["target_logit"][index] for name, index in rows]
     return {
-        "quantities": [_signed("added", short(added)), _signed("target", short(target))],
+        "quantities": [signed("added", short(added)), signed("target", short(target))],
         "top": _bars(result, rows, "top"),
         "bottom": _bars(result, rows, "bottom"),
-        "facts": [_fact("added_target", short(target), "signed")],
+        "facts": [_fact("target", "signed", label="added_target")],
     }
 
 
@@ -154,7 +168,8 @@ def _bars(result: dict[str, Any], rows: list[tuple[str, int]], end: str) -> dict
     return {"ids": ids, "values": values, "format": "signed"}
 
 
-def _signed(key: str, table: list[list[Any]]) -> dict[str, Any]:
+def signed(key: str, table: list[list[Any]]) -> dict[str, Any]:
+    """A logit added in every cell, with a scale around zero."""
     high = max([abs(value) for row in table for value in row if value is not None], default=1.0)
     return {
         "key": key,
@@ -169,23 +184,24 @@ def _signed(key: str, table: list[list[Any]]) -> dict[str, Any]:
 
 
 def _changes(
-    tokens: list[list[int]], before: dict[str, Any], rows: list[tuple[str, int]]
+    tokens: list[list[int]], other: dict[str, Any], rows: list[tuple[str, int]]
 ) -> dict[str, Any]:
-    """Which cells the edit made say another token, and what they said before."""
-    cells = before["cells"]
+    """Which cells say another token in the other result, and what they say there."""
+    cells = other["cells"]
     old = [[top[0] for top in cells[name]["top_ids"][index]] for name, index in rows]
-    values = [[(top or [None])[0] for top in cells[name]["top_p"][index]] for name, index in rows]
+    fields = {name: "top_logit" if name in PARTS else "top_p" for name, _ in rows}
+    values = [[top[0] for top in cells[name][fields[name]][index]] for name, index in rows]
     changed = [
         [int(new != was) for new, was in zip(new_row, old_row, strict=True)]
         for new_row, old_row in zip(tokens, old, strict=True)
     ]
-    return {"changed": changed, "before": old, "before_values": short(values)}
+    return {"changed": changed, "other": old, "other_values": short(values)}
 
 
 def notes(result: dict[str, Any], component: str) -> list[Any]:
     """Sentences under the heat map: findings only where the result has them."""
     said: list[Any] = []
-    settled = result["settled"][-1] if result["settled"] else None
+    settled = result["settled"][-1] if reads_end(result) else None
     last = result["layers"][-1]
     if component == "resid_post" and settled is not None:
         if settled <= result["layers"][0]:
@@ -195,170 +211,3 @@ def notes(result: dict[str, Any], component: str) -> list[Any]:
     if component == "resid_post":
         said.append(phrase("lens.embed_note"))
     return [*said, *result["warnings"]]
-
-
-def ranks(detail: dict[str, Any], *, only_important: bool) -> dict[str, Any]:
-    """One position: the places of every layer as rows, the candidates by rank as columns."""
-    important = {entry["layer"] for entry in (detail["important_layers"] or {}).get("layers", [])}
-    rows = [
-        (name, detail["cells"][name]["layers"].index(layer), layer)
-        for layer in reversed(detail["layers"])
-        for name in STACK
-        if layer in detail["cells"].get(name, {}).get("layers", [])
-        and (layer in important or not only_important)
-    ]
-    if not rows:
-        return {"state": "empty", "text": phrase("lens.none_important"), "examples": []}
-    cells = detail["cells"]
-    k = detail["lens"]["k"]
-    blank = [[None] * k for _ in rows]
-    states, parts = [row[:] for row in blank], [row[:] for row in blank]
-    for r, (name, index, _) in enumerate(rows):
-        if cells[name].get("top_p") is None:
-            parts[r] = short(cells[name]["top_logit"][index][0])
-        else:
-            states[r] = short(cells[name]["top_p"][index][0])
-    return {
-        "state": "done",
-        "name": "logit-lens-position",
-        "title": phrase("lens.ranks_title"),
-        "card": "lens.card_rank",
-        "rows": [
-            {
-                "label": phrase(f"lens.short_{name}", layer=layer),
-                "title": phrase(f"lens.row_{name}", layer=layer),
-                "quantity": "added" if cells[name].get("top_p") is None else "probability",
-                "important": layer in important,
-            }
-            for name, _, layer in rows
-        ],
-        "columns": [{"label": str(rank + 1)} for rank in range(k)],
-        "vocab": detail["vocab"],
-        "tokens": [cells[name]["top_ids"][index][0] for name, index, _ in rows],
-        "quantities": [_quantity(detail, "probability", states), _signed("added", parts)],
-        "quantity": "probability",
-        "top": None,
-        "facts": [],
-        "notes": [_important_note(detail)],
-        "earlier": 0,
-        "later": 0,
-        "selected": None,
-    }
-
-
-def _important_note(detail: dict[str, Any]) -> Any:
-    found = detail["important_layers"]
-    layers = ", ".join(f"L{entry['layer']}" for entry in found["layers"]) or "–"
-    criterion = phrase(f"lens.important_{found['criterion']}")
-    return phrase(
-        "lens.important_note", criterion=criterion, threshold=found["threshold"], layers=layers
-    )
-
-
-def prediction(detail: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
-    """The most likely next tokens after one position."""
-    cells = detail["cells"]["resid_post"]
-    ids, p = cells["top_ids"][-1][0], cells["top_p"][-1][0]
-    (position,) = detail["positions"]
-    old = {} if before is None else final_p(before)
-    rows = [
-        {"entry": detail["vocab"][str(i)], "value": share, "before": old.get(i)}
-        for i, share in zip(ids, p, strict=True)
-    ]
-    last = position == len(detail["input"]["tokens"]) - 1
-    title = phrase("lens.prediction_last" if last else "lens.prediction")
-    return {
-        "title": title if last else {**title, "entry": read_entry(detail)},
-        "how": None,
-        "kind": "share",
-        "rows": [{name: v for name, v in row.items() if v is not None} for row in rows],
-        "high": 1.0,
-        "format": "percent",
-        "sums": [],
-        "badge": None,
-        "empty": None,
-    }
-
-
-def read_entry(detail: dict[str, Any]) -> dict[str, Any]:
-    """The token of the text at the position that was read."""
-    (position,) = detail["positions"]
-    return detail["vocab"][str(detail["input"]["ids"][position])]
-
-
-def final_p(detail: dict[str, Any]) -> dict[int, float]:
-    """The final probability of every token that was followed at the position."""
-    (tracked,) = detail["tracked"]
-    return {i: p[-1] for i, p in zip(tracked["ids"], tracked["p"]["resid_post"], strict=True)}
-
-
-def attribution(detail: dict[str, Any]) -> dict[str, Any]:
-    """What each part of the stream added to the logit of one token."""
-    found = detail["attribution"]
-    if found is None:
-        return {"title": phrase("lens.pushed_off"), "rows": [], "empty": phrase("lens.no_parts")}
-    rows = [{"label": phrase("lens.part_embed"), "value": found["embed"]}]
-    for layer, (attn, mlp) in enumerate(zip(found["attn"], found["mlp"], strict=True)):
-        rows.append({"label": phrase("lens.part_attn", layer=layer), "value": attn})
-        rows.append({"label": phrase("lens.part_mlp", layer=layer), "value": mlp})
-    if found["constant"]:
-        rows.append({"label": phrase("lens.part_constant"), "value": found["constant"]})
-    gap = abs(found["total"] - found["logit"])
-    fine = gap <= 1e-3 * max(1.0, abs(found["logit"]))
-    return {
-        "title": {**phrase("lens.pushed"), "entry": detail["vocab"][str(found["target"])]},
-        "how": phrase("lens.pushed_how"),
-        "kind": "signed",
-        "rows": rows,
-        "high": None,
-        "format": "signed",
-        "sums": [
-            {"label": phrase("lens.sum_parts"), "value": found["total"]},
-            {"label": phrase("lens.sum_logit"), "value": found["logit"]},
-        ],
-        "badge": {
-            "state": "good" if fine else "poor",
-            "text": phrase("lens.adds_up" if fine else "lens.adds_not", gap=f"{gap:.1e}"),
-        },
-        "empty": None,
-    }
-
-
-def followed(
-    detail: dict[str, Any], lines: Sequence[Sequence[int]], *, pinned: bool, error: str | None
-) -> dict[str, Any]:
-    """The tokens whose course is drawn, and those that could be."""
-    vocab = detail["vocab"]
-    (tracked,) = detail["tracked"]
-    shown = {token for line in lines for token in line}
-    return {
-        "title": {**phrase("lens.course"), "entry": read_entry(detail)},
-        "how": phrase("lens.course_how" if pinned else "lens.course_how_auto"),
-        "lines": [
-            {
-                "ids": list(line),
-                "entries": [vocab[str(token)] for token in line],
-                "series": index + 1 if index < 4 else 0,  # the rest is grey
-                "pinned": pinned,
-            }
-            for index, line in enumerate(lines)
-        ],
-        "suggested": [
-            {"id": token, "entry": vocab[str(token)]}
-            for token in tracked["ids"]
-            if token not in shown
-        ][:6],
-        "error": error,
-    }
-
-
-def course(figure: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
-    """The chart of how candidates rise and fall."""
-    (position,) = detail["positions"]
-    return {
-        "figure": figure,
-        "name": "logit-lens-course",
-        "summary": phrase("lens.course_summary", position=position),
-        "height": CHART_HEIGHT,
-        "empty": None,
-    }

@@ -1,16 +1,8 @@
 // The top of the page. Takes {"languages": {code: name}}. "link" and "language" are answered in the
 // browser: the page hands the values of its controls to `lens.viewers.header.link` and `.language`.
-const { language, link, go, make, mount, t } = lens;
-const SVG = "http://www.w3.org/2000/svg";
+const { language, link, go, make, mount, svg, t } = lens;
 let said = null;
 let asked = language;
-
-function svg(tag, attributes, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 // A magnifying glass over a small network.
 function logo() {

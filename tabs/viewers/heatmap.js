@@ -1,5 +1,13 @@
-// A grid of coloured cells, with tokens, numbers and a card for every cell. What it takes is said in
-// the docs of the viewers; a cell without token and values is not there. Triggers "select" {row, column},
+// A grid of coloured cells, with tokens, numbers and a card for every cell. Takes {"state": "empty",
+// "title", "text", "examples": [text]}, or {"state": "done", "name" (of exports), "title", "rows":
+// [{"label", "title", "quantity": key of its own}] from the top, "columns": [{"token": record,
+// "position"} or {"label"}], "vocab", "tokens": [[id]], "quantities": [{"key", "label", "title",
+// "scale", "low", "high", "format": "percent" | "number" | "rank" | "signed", "values": [[]]}],
+// "quantity": key, "top" and "bottom": {"ids", "values", "format"} (bars of the card), "facts":
+// [{"label", "unit", "format", "quantity": key or "values"}], "card": key of its head, "changed":
+// [[0 | 1]], "other": [[id]], "other_values", "side": "before" | "after" (which the cells show),
+// "selected": [row, column], "notes": [phrase], "earlier", "later": columns that are not drawn}.
+// Labels and titles are phrases; a cell without token and values is not there. Triggers "select" {row, column},
 // "token" {id}, "example" {index}, "window" {to} and "export" {format}.
 const { gradient, make, mount, phrase, t, tokenText } = lens;
 const { canvasFace, cardOf, ends, exportMenu, firstCell, fonts, gridOf, layoutOf, next, place, savePage, savePicture, tableFace } = lens.heat;

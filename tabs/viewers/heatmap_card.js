@@ -45,17 +45,18 @@ function largestOf({ top, bottom }, [r, c]) {
   return Math.max(...values.map(Math.abs), 1e-9);
 }
 
-// What an edit replaced here: struck and dashed, then the new one.
+// What an edit replaced here: struck and dashed, then the new one; the cell shows one of the two.
 function beforeAfter(grid, [r, c], pick) {
-  const { before, before_values: values, changed, top } = grid.value;
-  const old = at(before, r, c);
-  if (!changed?.[r]?.[c] || old === null) return null;
+  const { other, other_values: values, changed, side, top } = grid.value;
+  const id = at(other, r, c);
+  if (!changed?.[r]?.[c] || id === null) return null;
   const format = top?.format ?? grid.byRow[r].format;
-  const [was, is] = [at(values, r, c), top ? at(top.values, r, c)?.[0] : at(grid.byRow[r].values, r, c)];
+  const there = [id, at(values, r, c)];
+  const here = [idAt(grid.value, r, c), (top ? at(top.values, r, c)?.[0] : at(grid.byRow[r].values, r, c)) ?? null];
+  const [old, now] = side === "before" ? [here, there] : [there, here];
   const part = (name, id, value, className) => make("span", "side", make("span", "label", t(name)),
     chip(grid, id, className, pick), value === null ? null : make("span", "value", longText(format, value)));
-  return make("div", "changed-token", part("heatmap.before", old, was, "old"),
-    part("heatmap.after", idAt(grid.value, r, c), is ?? null, ""));
+  return make("div", "changed-token", part("heatmap.before", ...old, "old"), part("heatmap.after", ...now, ""));
 }
 
 const fact = (label, value) => make("div", "fact", make("dt", "", label), make("dd", "", value));
@@ -64,7 +65,8 @@ const fact = (label, value) => make("div", "fact", make("dt", "", label), make("
 function facts(grid, [r, c]) {
   const { facts: given, quantities, top } = grid.value;
   const own = top ? [] : quantities;
-  const all = [...own, ...(given ?? [])].filter(({ values }) => at(values, r, c) !== null);
+  const told = (given ?? []).map((one) => ({ ...one, values: one.values ?? quantities.find(({ key }) => key === one.quantity)?.values }));
+  const all = [...own, ...told].filter(({ values }) => at(values, r, c) !== null);
   if (!all.length) return null;
   return make("dl", "facts", ...all.map(({ label, format, values, unit }) =>
     fact(phrase(label), longText(format, at(values, r, c), unit))));

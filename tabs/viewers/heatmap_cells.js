@@ -1,5 +1,5 @@
 // What a heat map says: which cells there are, their colours, their texts. Nothing is drawn here.
-const { colour, dark, make, number, percent, phrase, recordText, t, vocabText } = lens;
+const { colour, dark, make, number, percent, phrase, recordText, signed, t, vocabText } = lens;
 
 const STEPS = 256;
 const palettes = new Map();
@@ -19,8 +19,6 @@ function share({ scale, format, low, high }, value) {
   if (scale === "signed") return 0.5 + (0.5 * value) / (high || 1);
   return (value - low) / (high - low || 1);
 }
-
-const signed = (value, digits) => `${value > 0 ? "+" : ""}${number(value, digits)}`;
 
 // A value as it stands in a cell; `alone` where no token is beside it.
 function shortText({ format }, value, alone) {

@@ -66,6 +66,8 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     if (status.state === "busy") line.append(button(t("status.stop"), () => trigger("stop", {}), "stop"));
     root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
+    // What belongs to the run before is not to be clicked.
+    for (const viewer of document.querySelectorAll(".lens-result .lens-viewer")) viewer.inert = status.state === "busy";
     document.body.dataset.lensState = status.state;
     // The bar may have changed while it ran.
     if (status.state === "done" && document.body.dataset.lensStale) lens.refresh();

@@ -1,5 +1,4 @@
-// Colour scales, and the text colour that reads on them.
-// Colour scales of docs: low -> high, light and dark. Interpolated in OKLab.
+// Colour scales, low -> high in light and dark, interpolated in OKLab, and the text colour on them.
 const SCALES = {
   probability: [
     ["#f3f7fb", "#c3dbef", "#7ab0da", "#2d75b5", "#0b3a6b"],

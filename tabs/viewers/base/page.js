@@ -44,11 +44,10 @@ function openTab(name) {
 }
 
 // The page is there, with what its address asked for: run it, or what the first tab lacks.
-function arrive(values) {
+function arrive(names, values) {
   setBar(values);
-  const asked = [...new URLSearchParams(location.search).keys()];
-  const own = asked.some((name) => !["lang", "__theme", "tab"].includes(name));
-  if (own || !same(shell.ran[shell.tab], shell.bar)) run();
+  const asked = new URLSearchParams(location.search);
+  if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
 }
 
 // A tab's own run trigger, known once the tab is mounted.

@@ -140,7 +140,8 @@ function percent(p) {
 // A number with two to three digits and a real minus.
 function number(value, digits = 2) {
   if (value === null || value === undefined) return "–";
-  return value.toFixed(digits).replace("-", "−");
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
 // A number that says its direction.

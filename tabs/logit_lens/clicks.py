@@ -1,0 +1,210 @@
+"""What Run and every click of the logit lens tab do; all they remember is in the session."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from typing import Any
+
+import gradio as gr
+
+from tabs.background import Progress
+from tabs.logit_lens import position_views, views
+from tabs.logit_lens.controls import Chosen
+from tabs.logit_lens.session import Session
+from tabs.requests import LogitLensRequest, checked
+from tabs.runtime import Runtime, UserError, result_of, user_errors
+from tabs.said import index_of
+from tabs.shell import Shown
+from tabs.viewers import drawn
+
+WINDOW = 64
+"""How many positions the page draws at once, the last ones first."""
+CANDIDATES = 5
+"""How many tokens are followed when none was chosen."""
+
+Window = tuple[int, dict[str, Any]]
+"""The end of the positions that are shown, and the shared arguments of the text they are of."""
+
+Reading = Generator[Progress, None, Any]
+
+
+class Clicks:
+    """The handlers of the tab, on one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def run(
+        self, shared: dict[str, Any], window: Window | None, *values: Any
+    ) -> Generator[Progress, None, Shown]:
+        """Read all positions of the window, then the last one closely."""
+        chosen = Chosen(*values)
+        end = window[0] if window and window[1] == shared else None
+        asked = {**shared, **chosen.grid(), "last": WINDOW, "end": end}
+        result = (yield from self._read(asked)).to_json()
+        shown, other, side = result, None, "after"
+        if shared["edit"] is not None:
+            other = (yield from self._read({**asked, "edit": None})).to_json()
+            if chosen.side == "before":
+                shown, other, side = other, result, "before"
+        session = Session.of(shared, shown)
+        picture = views.heatmap(shown, chosen.read_at, chosen.colour, other=other, side=side)
+        steps = session.n_tokens - session.n_prompt
+        slider = gr.Slider(maximum=max(steps, 2), value=max(steps, 1), visible=steps > 1)
+        detail = yield from self._detail(session, chosen)
+        return shown, (drawn(picture), slider, gr.Radio(visible=other is not None), *detail)
+
+    def window(self, event: gr.EventData, session: Session | None) -> Any:
+        """The end of the window before or after the one that is shown."""
+        if session is None:
+            return gr.skip()
+        earlier = event._data.get("to") == "earlier" if isinstance(event._data, dict) else True
+        at = session.columns[0] if earlier else session.columns[-1] + 1 + WINDOW
+        return max(1, min(at, session.n_tokens)), session.shared
+
+    def cell(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A cell was selected: its position, and the token it says."""
+        column = index_of(event, "column", len(session.columns))
+        row = index_of(event, "row", len(session.cells))
+        session = session.at(session.columns[column]).pin(session.cells[row][column])
+        return self._shown(session, values)
+
+    def rank(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A cell of the ranks was selected: its token."""
+        row = index_of(event, "row", len(session.ranks))
+        column = index_of(event, "column", len(session.ranks[row]))
+        return self._shown(session.pin(session.ranks[row][column]), values)
+
+    def token(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A token was chosen to be followed."""
+        return self._shown(session.pin(index_of(event, "id", session.vocab_size)), values)
+
+    def predicted(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """One of the predictions was chosen to be followed."""
+        index = index_of(event, "index", len(session.predicted))
+        return self._shown(session.pin(session.predicted[index]), values)
+
+    def position(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A token of the text was chosen: what comes after it."""
+        return self._shown(session.at(index_of(event, "position", session.n_tokens)), values)
+
+    def step(self, step: int, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A generated token was chosen: the position it was predicted from."""
+        position = session.n_prompt - 2 + int(step)
+        return self._shown(session.at(max(0, min(position, session.n_tokens - 1))), values)
+
+    def add(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A token was typed."""
+        typed = event._data.get("text") if isinstance(event._data, dict) else None
+        if not isinstance(typed, str) or not typed:
+            return self._shown(session, values)
+        return result_of(self._detail(session, Chosen(*values), typed=typed))
+
+    def remove(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A line was taken away."""
+        return self._shown(session.without(index_of(event, "index", len(session.lines))), values)
+
+    def join(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A line was joined to the one before: their probabilities are summed."""
+        return self._shown(session.joined(index_of(event, "index", len(session.lines))), values)
+
+    def split(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """A group was taken apart."""
+        return self._shown(session.apart(index_of(event, "index", len(session.lines))), values)
+
+    def again(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+        """The same position with other choices."""
+        del event
+        return self._shown(session, values)
+
+    def export(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any]:
+        """The result that is shown, at all positions, as a file."""
+        as_csv = isinstance(event._data, dict) and event._data.get("format") == "csv"
+        chosen = Chosen(*values)
+        if chosen.side == "before":
+            session = session.without_edit()
+        result = result_of(self._read({**session.shared, **chosen.grid()}))
+        if as_csv:
+            return (drawn(_file("logit-lens.csv", "text/csv", result.to_csv())),)
+        record = json.dumps(result.to_json(), allow_nan=False, ensure_ascii=False, indent=1)
+        return (drawn(_file("logit-lens.json", "application/json", f"{record}\n")),)
+
+    def _read(self, arguments: dict[str, Any]) -> Reading:
+        with user_errors():
+            request = checked(LogitLensRequest, arguments)
+        return (yield from self._runtime.steps("logit_lens", request))
+
+    def _shown(self, session: Session, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return result_of(self._detail(session, Chosen(*values)))
+
+    def _detail(self, session: Session, chosen: Chosen, *, typed: str | None = None) -> Reading:
+        """Everything about one position: candidates by rank, prediction, attribution, courses."""
+        error = None
+        try:
+            detail = yield from self._position(session, chosen, typed)
+        except UserError as problem:
+            if typed is None:
+                raise
+            error = str(problem.message)
+            detail = yield from self._position(session, chosen, None)
+        if typed is not None and error is None:
+            session = session.pin(detail.tracked[0].ids[0])
+        lines = [list(line) for line in session.pinned] or _candidates(detail)
+        before = None
+        if session.shared["edit"] is not None:
+            top = detail.cells["resid_post"].top_ids[-1][0]
+            followed = [*(token for line in lines for token in line), *map(int, top)]
+            original = session.without_edit().following(followed)
+            before = yield from self._position(original, chosen, None)
+        session = session.with_lines(lines)
+        return _drawn(session, chosen, detail, before=before, error=error)
+
+    def _position(self, session: Session, chosen: Chosen, typed: str | None) -> Reading:
+        """The result of one position, with every token that is followed."""
+        first = [typed.replace("·", " ")] if typed else []
+        target = [] if session.target is None else [session.target]
+        targets = [*first, *target, *(token for line in session.pinned for token in line)]
+        arguments = {
+            **session.shared,
+            **chosen.position(),
+            "positions": [session.position],
+            "track_position": session.position,
+            "targets": list(dict.fromkeys(targets)),
+        }
+        return (yield from self._read(arguments))
+
+
+def _drawn(
+    session: Session, chosen: Chosen, detail: Any, *, before: Any, error: str | None
+) -> tuple[Any, ...]:
+    from lens_core.figures import figure_json, lens_trajectories
+
+    record = detail.to_json()
+    old = None if before is None else before.to_json()
+    lines = [list(line) for line in session.lines]
+    height = position_views.CHART_HEIGHT
+    figure = figure_json(lens_trajectories(detail, lines, before=before, height=height))
+    ranks = position_views.ranks(record, only_important=chosen.only_important)
+    pinned = bool(session.pinned)
+    return (
+        drawn(ranks),
+        drawn(position_views.prediction(record, old)),
+        drawn(position_views.attribution(record)),
+        drawn(position_views.followed(record, lines, pinned=pinned, error=error)),
+        drawn(position_views.course(figure, record)),
+        session.showing(record, ranks.get("tokens", [])),
+    )
+
+
+def _candidates(detail: Any) -> list[list[int]]:
+    """The answer first, then those with the highest probability at any layer."""
+    answer = int(detail.final_ids[0])
+    tokens = sorted(map(int, detail.tracked[0].ids), key=lambda token: token != answer)
+    return [[token] for token in tokens[:CANDIDATES]]
+
+
+def _file(name: str, kind: str, text: str) -> dict[str, Any]:
+    """What the browser saves; the serial tells it from the file before."""
+    return {"name": name, "type": kind, "text": text, "serial": time.monotonic_ns()}

@@ -1,0 +1,11 @@
+"""What events of the page share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Not an endpoint, and no veil of Gradio's own over what is drawn."""
+
+RUN = "(...bar) => { lens.setBar(bar); lens.run(); }"
+"""Run the open tab; its inputs are the bar, so that a prompt just filled in is there."""
