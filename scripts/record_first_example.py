@@ -20,14 +20,14 @@ from tabs.runtime import Runtime, result_of  # noqa: E402
 from tabs.words import phrase  # noqa: E402
 
 BAR = ("demo", FIRST_PROMPT, "plain", "none")
-VIEWERS = ("heatmap", "ranks", "prediction", "attribution", "followed", "chart")
+VIEWERS = ("heatmap", "head", "ranks", "prediction", "attribution", "followed", "chart")
 
 
 def recorded() -> dict[str, Any]:
     """What the page shows after Run is pressed on the first prompt."""
     runtime = Runtime(Settings())
     shared = {"model": "demo", "prompt": FIRST_PROMPT, "template": None, "special": "default"}
-    steps = Clicks(runtime).run({**shared, "edit": None}, None, *dataclasses.astuple(FIRST))
+    steps = Clicks(runtime).run({**shared, "edit": None}, None, None, *dataclasses.astuple(FIRST))
     result, (heatmap, _, _, *detail, session) = result_of(steps)
     strip = said.strip(result, runtime.max_tokens("logit_lens", "demo"), "CPU")
     strip["facts"] = [*strip["facts"][:-1], phrase("status.recorded")]

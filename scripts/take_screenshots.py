@@ -202,8 +202,9 @@ def with_palette(picture: Image.Image, colours: int) -> Image.Image:
     pixels = np.asarray(picture).reshape(-1, 3)
     found, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
     exact = found[np.argsort(-counts, kind="stable")[: colours // 3]]
-    others = picture.quantize(colours - len(exact), Image.Quantize.MAXCOVERAGE).getpalette()
-    palette = np.concatenate([exact, np.reshape(others, (-1, 3))]).astype(int)[:colours]
+    few = picture.quantize(colours - len(exact), Image.Quantize.MAXCOVERAGE)
+    others = np.reshape(few.getpalette() or [], (-1, 3))
+    palette = np.concatenate([exact, others]).astype(int)[:colours]
     nearest = ((found[:, None].astype(int) - palette) ** 2).sum(-1).argmin(1).astype(np.uint8)
     made = Image.fromarray(nearest[places].reshape(picture.height, picture.width), "P")
     made.putpalette(palette.astype(np.uint8).tobytes())
@@ -345,7 +346,7 @@ def turned(loaded: LoadedModel, path: Path) -> None:
     (activation,) = seen
     neurons = activation.abs().topk(4).indices.sort().values
     paris, london = (loaded.tokenize(text, special="none")[0] for text in (" Paris", " London"))
-    rows = loaded.model.get_output_embeddings().weight.detach().float()
+    rows = loaded.model.get_parameter("lm_head.weight").detach().float()
     direction = rows[london] - rows[paris]
     step = 3 * direction / direction.norm() * activation[neurons, None].sign()
     edit = make_edit(loaded, {layer: (neurons, columns(down, neurons) + step)})

@@ -29,7 +29,7 @@ CHOOSE_FILE = """(edit) => {
 """Choosing "Open a file" asks for one, and leaves the picker at what it was."""
 
 
-def opened_edit(edit: gr.Dropdown, edits: gr.State, status: gr.HTML, *, limited: bool) -> None:
+def opened_edit(edit: gr.Dropdown, edits: gr.State, notice: gr.HTML, *, limited: bool) -> None:
     """Wire the picker: "Open a file" asks the browser for one, and what it holds is chosen."""
     file = gr.File(
         label=text("edit.file"),
@@ -43,11 +43,11 @@ def opened_edit(edit: gr.Dropdown, edits: gr.State, status: gr.HTML, *, limited:
             with user_errors():
                 edits, name = with_file(edits, path, max_bytes)
         except UserError as error:
-            return gr.Dropdown(value=ORIGINAL), gr.skip(), drawn(said.failure(error)), None
-        return _choices(edits, name), edits, gr.skip(), None
+            return gr.skip(), gr.skip(), drawn(said.remark(error)), None
+        return _choices(edits, name), edits, drawn({}), None
 
     edit.input(None, inputs=[edit], outputs=[edit], js=CHOOSE_FILE, **PRIVATE)
-    file.upload(opened, inputs=[file, edits], outputs=[edit, edits, status, file], **PRIVATE)
+    file.upload(opened, inputs=[file, edits], outputs=[edit, edits, notice, file], **PRIVATE)
 
 
 def with_file(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lens_core.settings import TokenLimits
 
 
-PAGE_ONLY = {"last", "end", "stride", "available"}
+PAGE_ONLY = {"ids", "last", "end", "stride", "available"}
 """Fields of a request that the page translates into the core's own options."""
 
 
@@ -41,6 +41,8 @@ def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> Log
 
     with bench.pool.lease(source) as loaded:
         ids = loaded.tokenize(request.prompt, template=request.template, special=request.special)
+        if request.ids is not None:
+            ids = ids.new_tensor(request.ids)
         limit = bench.limits.logit_lens
         # The key below names the edits that hold, so nobody else's may hold by then.
         with loaded.lock, edited(loaded, request):

@@ -34,7 +34,7 @@ def prepared(settings: Settings) -> list[str]:
     return settings.sentences or list(EXAMPLES)
 
 
-def example_picker(settings: Settings, prompt: gr.Textbox, status: gr.HTML) -> Dependency:
+def example_picker(settings: Settings, prompt: gr.Textbox, notice: gr.HTML) -> Dependency:
     """Lay the list of prompts out and wire it; returns the event that fills the prompt."""
     examples = gr.State(prepared(settings))
     may_open = settings.allow_dataset_files or not settings.public
@@ -54,10 +54,10 @@ def example_picker(settings: Settings, prompt: gr.Textbox, status: gr.HTML) -> D
             with user_errors():
                 found = read_prompts(path, settings.max_prompt_chars)
         except UserError as error:
-            return gr.skip(), gr.skip(), drawn(said.failure(error)), None
-        return found, drawn({"examples": found, "open": True}), gr.skip(), None
+            return gr.skip(), gr.skip(), drawn(said.remark(error)), None
+        return found, drawn({"examples": found, "open": True}), drawn({}), None
 
-    file.upload(opened, inputs=[file], outputs=[examples, picker, status, file], **PRIVATE)
+    file.upload(opened, inputs=[file], outputs=[examples, picker, notice, file], **PRIVATE)
     return filled
 
 
@@ -72,10 +72,11 @@ def read_prompts(path: str | Path, max_chars: int) -> list[str]:
         InputError: it is no text, has no or too many lines, or one that is too long.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"The file is not UTF-8 text ({error}). Save it as UTF-8.") from error
-    found = [line for line in lines if line.strip()]
+        place = f"byte {error.start} is none of it"
+        raise InputError(f"The file is not UTF-8 text: {place}. Save it as UTF-8.") from error
+    found = [line.rstrip("\r") for line in lines if line.strip()]
     if not 0 < len(found) <= MAX_EXAMPLES:
         raise InputError(
             f"The file has {len(found)} prompts; it must have 1 to {MAX_EXAMPLES}, one a line."

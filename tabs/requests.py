@@ -50,6 +50,8 @@ class LogitLensRequest(Request):
     components: list[Component] = Field(default=["resid_post"], min_length=1)
     positions: list[int] | None = Field(default=None, min_length=1)
     layers: list[int] | None = Field(default=None, min_length=1)
+    ids: list[int] | None = Field(default=None, min_length=1)
+    """Exactly these tokens instead of the prompt's."""
     last: int | None = Field(default=None, ge=1)
     """Read so many positions up to `end`; instead of `positions`."""
     end: int | None = Field(default=None, ge=1)

@@ -55,8 +55,15 @@ def failure(error: UserError) -> dict[str, Any]:
     return {"state": state, "title": title, "text": str(error.message), "actions": actions}
 
 
-def crashed() -> str:
-    """After an error that is ours, not the user's."""
+def remark(error: UserError) -> dict[str, Any]:
+    """An error that leaves what is shown as it is, for the notice."""
+    return {"text": str(error.message)}
+
+
+def crashed(status: str) -> Any:
+    """After an error that is ours, not the user's; nothing where the run was stopped."""
+    if status == "stopped":
+        return gr.skip()
     title, text = phrase("status.crashed_title"), phrase("status.crashed")
     return drawn({"state": "error", "title": title, "text": text})
 

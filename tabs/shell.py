@@ -31,6 +31,9 @@ TEMPLATES: dict[str, dict[str, str | None]] = {
 }
 """What the template picker offers -> the arguments of a request."""
 
+STOPPED = "(status) => (lens.shell.stopping ? 'stopped' : status)"
+"""A run that was stopped ends like one that failed; the browser knows which it was."""
+
 Bar = tuple[str, str, str, str]
 """What the bar says: model, prompt, template and edit."""
 
@@ -128,7 +131,9 @@ class Shell:
                 **PRIVATE,
                 **self.runtime.run_queue,
             )
-            started.failure(said.crashed, outputs=[self.status], **PRIVATE)
+            started.failure(
+                said.crashed, inputs=[self.status], outputs=[self.status], js=STOPPED, **PRIVATE
+            )
             self._runs.append(started)
 
     def on_detail(
@@ -154,9 +159,9 @@ class Shell:
         @wraps(detail)
         def answered(*given: Any) -> tuple[Any, ...]:
             try:
-                return *detail(*given), gr.skip()
+                return *detail(*given), drawn({})
             except UserError as error:
-                return *nothing, drawn({"text": str(error.message)})
+                return *nothing, drawn(said.remark(error))
 
         for event in events:
             done = event(
@@ -210,6 +215,14 @@ class Shell:
                 None,
                 inputs=list(carried.values()),
                 js=f"(...values) => lens.viewers.header.{event}({keys}, values)",
+                **PRIVATE,
+            )
+
+        for run in self._runs:
+            run.success(
+                None,
+                inputs=list(carried.values()),
+                js=f"(...values) => lens.keep({keys}, values)",
                 **PRIVATE,
             )
 
@@ -282,9 +295,9 @@ def build_shell(runtime: Runtime) -> Shell:
         strip = viewer("token_strip", first, elem_classes="lens-strip", elem_id="lens-strip")
         status = viewer("status", said.loading(Progress("status.stack", {})))
         notice = viewer("notice")
-        picker = example_picker(settings, prompt, status)
+        picker = example_picker(settings, prompt, notice)
     edits = gr.State({})
     run.click(None, js="() => lens.run()", **PRIVATE)
-    opened_edit(edit, edits, status, limited=settings.public)
+    opened_edit(edit, edits, notice, limited=settings.public)
     picker.success(None, inputs=[model, prompt, template, edit], js=RUN, **PRIVATE)
     return Shell(runtime, header, model, prompt, template, edit, edits, strip, status, notice)

@@ -134,7 +134,7 @@ def lens(rows: int = 7, texts: list[str] | None = None, **changes: Any) -> dict[
 def edited() -> dict[str, Any]:
     """An edit changed the top token of two cells; logits added, raised and lowered."""
     changed = table(7, 6, lambda r, c: int((r, c) in {(0, 5), (1, 4)}))
-    value = lens(changed=changed, before=table(7, 6, lambda r, c: 5), quantity="added")
+    value = lens(changed=changed, other=table(7, 6, lambda r, c: 5), quantity="added")
     value["other_values"] = table(7, 6, lambda r, c: -1.25)
     value["top"]["format"] = "signed"
     lowered = table(7, 6, lambda r, c: [-0.9, -0.4])

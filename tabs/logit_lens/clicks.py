@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -12,20 +13,21 @@ import gradio as gr
 from tabs.background import Progress
 from tabs.logit_lens import position_views, views
 from tabs.logit_lens.controls import Chosen
-from tabs.logit_lens.session import Session
+from tabs.logit_lens.session import Session, original
 from tabs.requests import LogitLensRequest, checked
 from tabs.runtime import Runtime, UserError, result_of, user_errors
 from tabs.said import index_of
 from tabs.shell import Shown
 from tabs.viewers import drawn
+from tabs.words import phrase
 
 WINDOW = 64
 """How many positions the page draws at once, the last ones first."""
 CANDIDATES = 5
 """How many tokens are followed when none was chosen."""
 
-Window = tuple[int, dict[str, Any]]
-"""The end of the positions that are shown, and the shared arguments of the text they are of."""
+Window = tuple[int, int]
+"""The end of the positions to show, and the number of the window: Run forgets the one before."""
 
 Reading = Generator[Progress, None, Any]
 
@@ -37,21 +39,33 @@ class Clicks:
         self._runtime = runtime
 
     def run(
-        self, shared: dict[str, Any], window: Window | None, *values: Any
+        self,
+        shared: dict[str, Any],
+        window: Window | None,
+        before: Session | None,
+        *values: Any,
     ) -> Generator[Progress, None, Shown]:
         """Read all positions of the window, then the last one closely."""
         chosen = Chosen(*values)
-        end = window[0] if window and window[1] == shared else None
+        shared = {**shared, **chosen.run()}
+        number = window[1] if window else 0
+        end = window[0] if window and before and number != before.window else None
         asked = {**shared, **chosen.grid(), "last": WINDOW, "end": end}
         result = (yield from self._read(asked)).to_json()
         shown, other, side = result, None, "after"
         if shared["edit"] is not None:
-            other = (yield from self._read({**asked, "edit": None})).to_json()
+            other = (yield from self._read(original(asked, result["input"]["ids"]))).to_json()
             if chosen.side == "before":
                 shown, other, side = other, result, "before"
-        session = Session.of(shared, shown)
-        picture = views.heatmap(shown, chosen.read_at, chosen.colour, other=other, side=side)
+        session = Session.of(shared, shown, window=number)
+        session = replace(session, n_prompt=result["input"]["n_prompt"])
         steps = session.n_tokens - session.n_prompt
+        session = session if steps == 0 else session.at(session.n_tokens - 2)
+        picture = views.heatmap(shown, chosen.read_at, chosen.colour, other=other, side=side)
+        if session.position in session.columns:
+            picture["selected"] = [0, session.columns.index(session.position)]
+        if steps < chosen.generate:
+            picture["notes"].insert(0, phrase("lens.ended", n=steps))
         slider = gr.Slider(maximum=max(steps, 2), value=max(steps, 1), visible=steps > 1)
         detail = yield from self._detail(session, chosen)
         return shown, (drawn(picture), slider, gr.Radio(visible=other is not None), *detail)
@@ -62,7 +76,7 @@ class Clicks:
             return gr.skip()
         earlier = event._data.get("to") == "earlier" if isinstance(event._data, dict) else True
         at = session.columns[0] if earlier else session.columns[-1] + 1 + WINDOW
-        return max(1, min(at, session.n_tokens)), session.shared
+        return max(1, min(at, session.n_tokens)), time.monotonic_ns()
 
     def cell(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
         """A cell was selected: its position, and the token it says."""
@@ -164,7 +178,8 @@ class Clicks:
     def _position(self, session: Session, chosen: Chosen, typed: str | None) -> Reading:
         """The result of one position, with every token that is followed."""
         first = [typed.replace("·", " ")] if typed else []
-        target = [] if session.target is None else [session.target]
+        target: list[Any] = [chosen.target.replace("·", " ")] if chosen.target else []
+        target = target if session.target is None else [session.target]
         targets = [*first, *target, *(token for line in session.pinned for token in line)]
         arguments = {
             **session.shared,
@@ -187,8 +202,11 @@ def _drawn(
     height = position_views.CHART_HEIGHT
     figure = figure_json(lens_trajectories(detail, lines, before=before, height=height))
     ranks = position_views.ranks(record, only_important=chosen.only_important)
+    if chosen.threshold.strip() and chosen.limit() is None and "notes" in ranks:
+        ranks["notes"].insert(0, phrase("lens.no_number", text=chosen.threshold[:20]))
     pinned = bool(session.pinned)
     return (
+        drawn(position_views.ranks_head(record)),
         drawn(ranks),
         drawn(position_views.prediction(record, old)),
         drawn(position_views.attribution(record)),

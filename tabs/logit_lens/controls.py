@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,7 +38,6 @@ class Controls:
     threshold: gr.Textbox
     only_important: gr.Checkbox
     scale: gr.Dropdown
-    norm: gr.Checkbox
 
     def all(self) -> list[Component]:
         """Every control."""
@@ -58,48 +58,50 @@ class Chosen:
     generate: int = 0
     temperature: float = 0.0
     top_p: float = 1.0
-    seed: int = 0
+    seed: int | None = 0
     important: str = "kl_drop"
     threshold: str = ""
     only_important: bool = False
     scale: str = "final"
-    norm: bool = True
 
-    def sampling(self) -> dict[str, Any]:
-        """What decides which tokens there are."""
+    def run(self) -> dict[str, Any]:
+        """What decides which tokens there are, and how all of them are read."""
         return {
             "generate": self.generate,
             "temperature": float(self.temperature),
             "top_p": float(self.top_p),
-            "seed": self.seed,
+            "seed": self.seed or 0,
+            "scale": self.scale,
         }
+
+    def limit(self) -> float | None:
+        """The threshold as a number; None where none was typed."""
+        try:
+            number = float(self.threshold)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
 
     def grid(self) -> dict[str, Any]:
         """What all positions are read with."""
         component = self.read_at
         return {
-            **self.sampling(),
+            **self.run(),
             "k": self.k,
             "components": ["embed", component] if component == "resid_post" else [component],
             "stride": int(self.stride),
             "targets": [self.target.replace("·", " ")] if self.target else [],
-            "scale": self.scale,
-            "norm": "final" if self.norm else "none",
             "track_position": None,
         }
 
     def position(self) -> dict[str, Any]:
-        """What one position is read with."""
-        threshold = self.threshold.strip()
+        """What one position is read with, besides what the run was."""
         return {
-            **self.sampling(),
             "k": max(self.k, 6),
             "components": ["embed", "resid_post", "resid_mid", "attn_out", "mlp_out"],
             "available": True,
-            "scale": self.scale,
-            "norm": "final" if self.norm else "none",
             "important": self.important,
-            "threshold": _number(threshold) if threshold else None,
+            "threshold": self.limit(),
         }
 
 
@@ -144,7 +146,6 @@ def more(shell: Shell) -> dict[str, Component]:
             )
         with gr.Row():
             found["scale"] = _picker("scale", ("final", "local", "own"))
-            found["norm"] = gr.Checkbox(FIRST.norm, label=text("lens.norm"))
     for name, component in found.items():
         shell.option(name, component)
     return found
@@ -173,11 +174,3 @@ def _text(name: str) -> gr.Textbox:
     return gr.Textbox(
         getattr(FIRST, name), label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono"
     )
-
-
-def _number(typed: str) -> Any:
-    """A typed number; what is none stays text, and the request says so."""
-    try:
-        return float(typed)
-    except ValueError:
-        return typed

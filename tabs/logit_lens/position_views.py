@@ -13,6 +13,12 @@ STACK = ("resid_post", "mlp_out", "resid_mid", "attn_out")
 """The places of a layer from top to bottom, as data flows upwards."""
 
 
+def ranks_head(detail: dict[str, Any]) -> dict[str, Any]:
+    """Which position the ranks are of."""
+    title = {**phrase("lens.ranks_title"), "entry": read_entry(detail)}
+    return {"title": title, "how": phrase("lens.ranks_how")}
+
+
 def ranks(detail: dict[str, Any], *, only_important: bool) -> dict[str, Any]:
     """One position: the places of every layer as rows, the candidates by rank as columns."""
     important = {entry["layer"] for entry in (detail["important_layers"] or {}).get("layers", [])}

@@ -22,10 +22,13 @@ class Session:
     """One run: what was asked, which cells it drew, and what is selected in it."""
 
     shared: dict[str, Any]
-    """The shared arguments of the request, the edit among them."""
-    n_tokens: int
+    """The arguments of the run that every reading of it repeats, the edit among them."""
+    ids: tuple[int, ...]
+    """The tokens that were read, prompt and generated ones."""
     n_prompt: int
     vocab_size: int
+    window: int
+    """Which window of positions it was asked for; 0 for none."""
     columns: tuple[int, ...]
     """The positions that the heat map draws."""
     cells: tuple[tuple[int, ...], ...]
@@ -41,16 +44,22 @@ class Session:
     ranks: tuple[tuple[int, ...], ...] = ()
     predicted: tuple[int, ...] = ()
 
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens there are."""
+        return len(self.ids)
+
     @classmethod
-    def of(cls, shared: dict[str, Any], result: dict[str, Any]) -> Session:
+    def of(cls, shared: dict[str, Any], result: dict[str, Any], *, window: int) -> Session:
         """The session right after a run: its last prediction is selected."""
         read = [name for name in result["components"] if name != "embed"]
         rows = grid_rows(result, read[0]) if read else []
-        n_tokens, n_prompt = len(result["input"]["tokens"]), result["input"]["n_prompt"]
+        n_tokens, n_prompt = len(result["input"]["ids"]), result["input"]["n_prompt"]
         return cls(
             shared=shared,
-            n_tokens=n_tokens,
+            ids=tuple(result["input"]["ids"]),
             n_prompt=n_prompt,
+            window=window,
             vocab_size=result["model"]["vocab_size"],
             columns=tuple(result["positions"]),
             cells=tuple(
@@ -107,8 +116,8 @@ class Session:
         return replace(self, pinned=tuple((token,) for token in dict.fromkeys(tokens)))
 
     def without_edit(self) -> Session:
-        """The same on the model as it was."""
-        return replace(self, shared={**self.shared, "edit": None})
+        """The same tokens, read by the model as it was."""
+        return replace(self, shared=original(self.shared, list(self.ids)))
 
     def with_lines(self, lines: list[list[int]]) -> Session:
         """These are drawn: the pinned lines, or the strongest candidates."""
@@ -130,3 +139,8 @@ class Session:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def original(shared: dict[str, Any], ids: list[int]) -> dict[str, Any]:
+    """The arguments without the edit, for these very tokens: it might generate others."""
+    return {**shared, "edit": None, "ids": ids, "generate": 0}

@@ -30,6 +30,8 @@ class Parts:
     heatmap: gr.HTML
     step: gr.Slider
     side: gr.Radio
+    head: gr.HTML
+    """The title of one position, which names its token."""
     ranks: gr.HTML
     prediction: gr.HTML
     attribution: gr.HTML
@@ -40,8 +42,8 @@ class Parts:
     @property
     def detail(self) -> list[Any]:
         """Those that show one position."""
-        viewers = [self.ranks, self.prediction, self.attribution, self.followed, self.chart]
-        return [*viewers, self.session]
+        bars = [self.prediction, self.attribution]
+        return [self.head, self.ranks, *bars, self.followed, self.chart, self.session]
 
     @property
     def run(self) -> list[Any]:
@@ -71,7 +73,7 @@ def _layout(shell: Shell) -> tuple[Controls, Parts]:
         with gr.Column(elem_classes="lens-main lens-result"):
             with gr.Column(elem_classes="lens-panel", elem_id="lens-panel-map"):
                 panel_head("lens.title", "lens.how", elem_classes="lens-view-grid")
-                panel_head("lens.ranks_title", "lens.ranks_how", elem_classes="lens-view-ranks")
+                head = viewer("heading", first.get("head"), elem_classes="lens-view-ranks")
                 choices = toolbar(shell)
                 heatmap = _map(GRID, "grid", first.get("heatmap") or _empty(shell))
                 ranks = _map(RANKS, "ranks", first.get("ranks"))
@@ -88,7 +90,7 @@ def _layout(shell: Shell) -> tuple[Controls, Parts]:
     session = gr.State(Session.from_json(shell.first["session"]) if shell.first else None)
     controls = Controls(**choices)  # pyright: ignore[reportArgumentType]
     side = controls.side
-    shown = (heatmap, step, side, ranks, prediction, attribution, followed, chart)
+    shown = (heatmap, step, side, head, ranks, prediction, attribution, followed, chart)
     return controls, Parts(*shown, session)
 
 
@@ -106,7 +108,7 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
     shell.on_run(
         "logit_lens",
         clicks.run,
-        options=[window, *controls.all()],
+        options=[window, parts.session, *controls.all()],
         outputs=parts.run,
         rerun=[
             controls.read_at.input,
@@ -115,7 +117,10 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
             controls.stride.input,
             controls.target.submit,
             controls.scale.input,
-            controls.norm.input,
+            controls.generate.release,
+            controls.temperature.release,
+            controls.top_p.release,
+            controls.seed.submit,
             window.change,
         ],
         shown=shell.first.get("bar"),
@@ -186,5 +191,7 @@ def _wire_looks(controls: Controls) -> None:
     )
     colour = tell % json.dumps("quantity")
     controls.colour.change(None, inputs=[controls.colour], js=colour, **PRIVATE)
+    read = "(value) => { document.querySelector('#lens-panel-map').dataset.read = value; }"
+    controls.read_at.change(None, inputs=[controls.read_at], js=read, **PRIVATE)
     show = "(value) => { document.querySelector('#lens-panel-map').dataset.view = value; }"
     controls.view.change(None, inputs=[controls.view], js=show, **PRIVATE)

@@ -19,10 +19,10 @@ SCALES = {
 
 
 def short(values: Any) -> Any:
-    """Numbers with four digits, however deeply nested."""
+    """Numbers with six digits, however deeply nested."""
     if isinstance(values, list):
         return [short(value) for value in values]
-    return float(f"{values:.4g}") if isinstance(values, float) else values
+    return float(f"{values:.6g}") if isinstance(values, float) else values
 
 
 def grid_rows(result: dict[str, Any], component: str) -> list[tuple[str, int]]:
@@ -70,8 +70,8 @@ def heatmap(
         "selected": None,
         **(_part_values if component in PARTS else _state_values)(result, rows),
     }
-    keys = [quantity["key"] for quantity in value["quantities"]]
-    value["quantity"] = colour if colour in keys else keys[0]
+    keys = [one["key"] for one in value["quantities"]]
+    value["quantity"] = colour if colour in keys and component not in PARTS else keys[0]
     if other is not None:
         value.update(_changes(value["tokens"], other, rows), side=side)
     return value

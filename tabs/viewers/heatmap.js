@@ -70,7 +70,10 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     const card = cardOf(grid, cell, { pick, close: isSheet });
     view.shown = cell;
     face.scroller.after(card);
-    if (!isSheet) place(card, root, face.boxOf(cell));
+    if (!isSheet) return place(card, root, face.boxOf(cell));
+    // The card at the foot must not cover the cell it is of.
+    const hidden = root.getBoundingClientRect().top + face.boxOf(cell).bottom - card.getBoundingClientRect().top;
+    if (hidden > 0) window.scrollBy({ top: hidden + 12 });
   }
 
   // The card that stays when nothing is pointed at: of the pinned cell, or of the one with focus.

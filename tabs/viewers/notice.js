@@ -4,6 +4,7 @@ const { make, mount, phrase, t } = lens;
 
 lens.viewers.notice = ({ element, props, watch }) =>
   mount(element, props, watch, (root, { text, items }) => {
+    if (!text) return root.replaceChildren();
     const close = make("button", "", "×");
     close.type = "button";
     close.setAttribute("aria-label", t("page.close"));

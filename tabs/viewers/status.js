@@ -46,10 +46,18 @@ function focusPrompt() {
 lens.viewers.status = ({ element, props, watch, trigger }) => {
   const ACTIONS = { shorten: ({ limit }) => trigger("shorten", { limit }), prompt: focusPrompt, run: () => lens.run() };
 
+  function stop() {
+    lens.shell.stopping = true;
+    trigger("stop", {});
+  }
+
   function draw(root, status) {
     const known = document.body.dataset.lensState;
-    if (status.state === "busy" && known !== "busy") began = performance.now();
-    if (status.state === "loading" && known !== "loading") began = performance.now();
+    const waits = status.state === "busy" || status.state === "loading";
+    if (waits && known !== status.state) {
+      began = performance.now();
+      lens.shell.stopping = false;
+    }
     if (status.ran) lens.setRan(status.ran.tab, status.ran.bar);
     const line = make("div", `status ${status.state}`);
     line.setAttribute("role", status.state === "error" ? "alert" : "status");
@@ -62,8 +70,8 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     const actions = (status.actions ?? []).map((action) => button(phrase(action.text), () => ACTIONS[action.name](action)));
     if (actions.length) words.append(make("div", "actions", ...actions));
     root.replaceChildren(line);
-    if (status.state === "busy" || status.state === "loading") progress(line, status);
-    if (status.state === "busy") line.append(button(t("status.stop"), () => trigger("stop", {}), "stop"));
+    if (waits) progress(line, status);
+    if (status.state === "busy") line.append(button(t("status.stop"), stop, "stop"));
     root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
     // What belongs to the run before is not to be clicked.

@@ -81,6 +81,12 @@ function link(defaults, values, extra = {}) {
   return `${base}?${query}`;
 }
 
+// After a run the address says what is shown, so that a reload brings it back.
+function keep(defaults, values) {
+  const query = link(defaults, values).split("?")[1];
+  history.replaceState(history.state, "", `?${query}`);
+}
+
 function go(defaults, values, language) {
   const query = link(defaults, values, { lang: language }).split("?")[1];
   location.search = `?${query}`; // within a frame as well
@@ -98,6 +104,7 @@ function openSheet() {
     close.addEventListener("click", closeSheet);
     inspector.prepend(close);
   }
+  for (const card of document.querySelectorAll(".lens-heatmap .card")) card.remove();
   document.body.dataset.lensSheet = "open";
 }
 
@@ -124,4 +131,4 @@ document.addEventListener(
   true,
 );
 
-Object.assign(lens, { arrive, go, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell });
+Object.assign(lens, { arrive, go, keep, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell });
