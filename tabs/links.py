@@ -56,9 +56,10 @@ def accepted(component: Component, text: str) -> Any:
         RefusedError: it is none.
     """
     if isinstance(component, gr.Slider):
-        return _number(text, component.minimum, component.maximum)
+        return _number(text, component.minimum, component.maximum, step=component.step)
     if isinstance(component, gr.Number):
-        return _number(text, component.minimum, component.maximum)
+        step = 1 if component.precision == 0 else None
+        return _number(text, component.minimum, component.maximum, step=step)
     if isinstance(component, gr.Checkbox):
         if text not in ("true", "false"):
             raise RefusedError(_one_of(["true", "false"]))
@@ -72,13 +73,15 @@ def accepted(component: Component, text: str) -> Any:
     return text
 
 
-def _number(text: str, low: float | None, high: float | None) -> int | float:
+def _number(text: str, low: float | None, high: float | None, *, step: float | None) -> int | float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     least, most = -math.inf if low is None else low, math.inf if high is None else high
-    if not math.isfinite(number) or not least <= number <= most:
+    steps = (number - (low or 0)) / step if step else 0.0
+    fits = math.isfinite(number) and least <= number <= most
+    if not fits or abs(steps - round(steps)) > 1e-6:
         names = ["∞" if end is None else str(end) for end in (low, high)]
         raise RefusedError(phrase("link.range", low=names[0], high=names[1]))
     return int(number) if number == int(number) else number

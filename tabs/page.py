@@ -79,7 +79,11 @@ def _plotly(coding: str) -> tuple[bytes, str]:
 
 def _coding(headers: Headers) -> str:
     """The best content coding that a browser takes."""
-    accepted = headers.get("accept-encoding", "")
+    accepted = set()
+    for part in headers.get("accept-encoding", "").split(","):
+        coding, _, quality = part.replace(" ", "").partition(";q=")
+        if quality not in ("0", "0.0", "0.00", "0.000"):
+            accepted.add(coding)
     return next((coding for coding in ("br", "gzip") if coding in accepted), "identity")
 
 
