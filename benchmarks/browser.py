@@ -123,7 +123,8 @@ FIRST_DRAWN = """new MutationObserver((records) => {
 }).observe(document, { subtree: true, attributeFilter: ['data-ready'] });"""
 """When each viewer drew for the first time, kept as an attribute of its own."""
 
-ACT = """([act, watched]) => new Promise((done) => {
+ACT = """([act, watched]) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error(`${watched} did not draw again`)), 60000);
   const roots = watched.map((name) => document.querySelector(name));
   const before = roots.map((root) => root.dataset.ready);
   const look = () => {

@@ -30,9 +30,10 @@ from benchmarks.startup import serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-READY = "document.body.dataset.lensState === 'ready'"
-DONE = "document.body.dataset.lensState === 'done'"
-MAP = "#lens-heatmap .lens-viewer"
+MAP = ".lens-view-grid .lens-heatmap"
+_DRAWN = f"document.querySelector('{MAP}')?.dataset.ready"
+READY = f"document.body.dataset.lensState === 'ready' && {_DRAWN}"
+DONE = f"document.body.dataset.lensState === 'done' && {_DRAWN}"
 INSPECTOR = (
     ".lens-inspector .lens-panel:nth-child(1) .lens-bars",
     ".lens-inspector .lens-panel:nth-child(2) .lens-bars",
@@ -41,13 +42,15 @@ CHART = ".lens-chart .frame"
 PLAIN = ".plain"
 LONG = "one two three four five six seven eight nine ten " * 12
 PLAIN_CLICK = "document.querySelector('.plain button').click()"
-CELL_CLICK = """const rows = [...document.querySelectorAll('#lens-heatmap tbody tr')];
-const chosen = rows[2].querySelectorAll('td:not(.selected)');
-chosen[chosen.length - 1 - (window.turn = 1 - (window.turn ?? 0))].click();"""
-"""Another cell every time, also another position."""
+CELL_CLICK = """const cells = document.querySelectorAll('.lens-view-grid tbody tr:nth-child(3) td');
+window.turn = 1 - (window.turn ?? 0);
+cells[cells.length - 2 - window.turn].click();"""
+"""Another cell every time, at another position; never at the last one, which a run has shown."""
 RUN_CLICK = "document.querySelector('button.lens-run').click();"
 SIZES = {"table": (32, 64), "canvas": (48, 64)}
 """Layers and tokens of the maps that are drawn; more than 3,000 cells are drawn on a canvas."""
+PARTS: tuple[str, ...] = ("page", "ours", "fonts", "plotly.js", "gradio", "events")
+"""What a page loads, by what it is for."""
 SESSIONS, RUNS = 10, 5
 
 
@@ -112,7 +115,7 @@ def load(running: Browser, served: Pages) -> dict[str, Any]:
 
 def in_parts(traffic: Traffic) -> dict[str, int]:
     """Bytes by what they are for; our scripts and styles are the head of the page."""
-    parts = dict.fromkeys(("page", "ours", "fonts", "plotly.js", "gradio", "events"), 0)
+    parts: dict[str, int] = dict.fromkeys(PARTS, 0)
     for address, size in traffic.sizes.items():
         parts[_part(urlsplit(address).path)] += size
     bare = re.sub(r'<script id="lens-scripts">.*?</style>', "", traffic.page, flags=re.DOTALL)
@@ -170,8 +173,7 @@ def events(running: Browser, served: Pages, repeats: int) -> list[dict[str, Any]
         "click on a cell, 6 tokens, chart in view": partial(
             visits["chart"].act, CELL_CLICK, *INSPECTOR, ".lens-chart"
         ),
-        "Run, the same prompt": partial(_run, visits["short"], None),
-        "Run, another prompt": lambda: _run(visits["short"], next(prompts)),
+        "Run on another prompt": lambda: _run(visits["short"], next(prompts)),
     }
     ratios, seconds = in_turns(
         partial(visits["plain"].act, PLAIN_CLICK, PLAIN), cases, repeats=repeats
@@ -201,11 +203,10 @@ def _opened(running: Browser, url: str, ready: str, *, height: int = 900) -> Vis
     return visit
 
 
-def _run(visit: Visit, prompt: str | None) -> Seconds:
-    """Press Run, until the heat map has drawn the result."""
-    if prompt is not None:
-        visit.page.locator(".lens-prompt textarea").fill(prompt)
-        visit.page.wait_for_function("document.body.dataset.lensStale !== ''")
+def _run(visit: Visit, prompt: str) -> Seconds:
+    """Press Run on a prompt that is typed already, until the heat map has drawn the result."""
+    visit.page.locator(".lens-prompt textarea").fill(prompt)
+    visit.page.wait_for_function("document.body.dataset.lensStale !== ''")
     return visit.act(RUN_CLICK, MAP)
 
 
@@ -269,7 +270,7 @@ def deep_map(layers: int, tokens: int) -> str:
     loaded = wrap_model(Qwen2ForCausalLM(config), demo.tokenizer, name=f"{layers} layers")
     ids = loaded.tokenize(LONG)[:tokens]
     result = logit_lens(loaded, ids, components=["embed", "resid_post"]).to_json()
-    return drawn(heatmap(result, "resid_post", "probability", before=None))
+    return drawn(heatmap(result, "resid_post", "probability"))
 
 
 def visits(running: Browser, served: Pages) -> dict[str, Any]:

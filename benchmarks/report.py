@@ -37,8 +37,9 @@ HEAD = """# Measured speed and memory
 
 Written by `python -m benchmarks.foundation` and `python -m benchmarks.page`; do not edit.
 
-Everything is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
-right before and right after each case in the same process. Ratios are medians with least..most in
+Speed is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
+right before and right after each case in the same process; what is done on the page, likewise of
+the event of the smallest Gradio page (`plain_page.py`). Ratios are medians with least..most in
 brackets; `cpu` is the time of all threads. Models: `{big}` is a random Qwen2 of 24 layers x 896,
 14/2 heads, MLP 4864, vocabulary 151,936, tied, float32; `demo` is the embedded model. Lens cases
 start from a captured trace, so the forward is not in them, except for `logit_lens() as called`.

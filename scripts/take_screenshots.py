@@ -355,7 +355,7 @@ def turned(loaded: LoadedModel, path: Path) -> None:
 
 LINK = {"prompt": PROMPT}
 SHOTS = [
-    Shot("logit-lens", act=hover(2)),
+    Shot("logit-lens", act=hover(4)),
     Shot("logit-lens-dark-420", width=PHONE, theme="dark"),
     *[
         Shot(f"first-{language}-{theme}-{width}", width, theme, language)

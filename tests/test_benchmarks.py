@@ -1,16 +1,18 @@
 """The benchmarks: ratios are what they say, and every case runs. No time is asserted."""
 
 import json
+import os
 from pathlib import Path
 
+import chromium
 import pytest
 import torch
 
 from benchmarks import foundation, report
-from benchmarks.browser import Traffic, in_turns
+from benchmarks.browser import Traffic, browser, in_turns
 from benchmarks.cases import CASES, K, forward
 from benchmarks.measure import Seconds, Spread, between, interleaved, peak_mib, ratio_of
-from benchmarks.page import in_parts
+from benchmarks.page import deep_map, events, in_parts, opening, pages
 from benchmarks.subjects import BIG, DEMO, random_ids, subject
 from benchmarks.waiting import waiting_ratios
 from lens_core.models import LoadedModel
@@ -183,3 +185,24 @@ def test_the_page_is_held_against_its_limits() -> None:
     assert "| Run | 1.60 [1.00..2.00] | 1.60 [1.00..2.00] |  |" in page
     assert "32 layers x 64 positions, table | 1.60 [1.00..2.00] | missed |" in page
     assert "500 MiB before, 505 after, 2.5 a visit" in page
+
+
+def test_the_map_that_is_drawn_has_the_layers_and_positions_it_says() -> None:
+    value = json.loads(deep_map(3, 8))
+    assert len(value["rows"]) == 3 + 1, "the embedding too"
+    assert len(value["columns"]) == 8
+    assert len(value["tokens"]) == 4
+    assert all(len(row) == 8 for row in value["tokens"])
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_page_is_measured_in_a_browser() -> None:
+    if chromium.find() is None and not os.environ.get("CI"):
+        pytest.skip(chromium.MISSING)
+    with pages() as served, browser() as running:
+        found = events(running, served, 1)
+        assert len(found) == 4
+        assert all(one["wall"]["median"] > 0 and one["cpu"]["median"] > 0 for one in found)
+        opened = opening(running, served, 1)
+        assert opened["seconds"]["app paint"]["median"] > 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from urllib.parse import parse_qs
 
+import chromium
 import numpy as np
 import pytest
 import take_screenshots
 from PIL import Image
-from take_screenshots import MAX_BYTES, PHONE, SHOTS, WIDE, Shot, chosen, small
+from take_screenshots import MAX_BYTES, PHONE, SHOTS, WIDE, Shot, chosen, small, stage, take
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -76,3 +78,16 @@ def test_a_picture_is_small_also_when_it_is_noise(monkeypatch: pytest.MonkeyPatc
     assert whole <= MAX_BYTES
     monkeypatch.setattr(take_screenshots, "MAX_BYTES", whole - 1)
     assert len(small(png(noise))) < whole
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_pictures_are_taken_of_every_kind_of_state() -> None:
+    if chromium.find() is None and not os.environ.get("CI"):
+        pytest.skip(chromium.MISSING)
+    names = ["selected-light-1400", "busy-ja-dark-420", "edited-card-dark-1400", "sheet-light-420"]
+    with stage() as ready:
+        for shot in chosen(names, pytest.fail):
+            picture = Image.open(BytesIO(take(ready, shot)))
+            assert picture.width == shot.width
+            assert picture.height > 1000 if shot.whole else picture.height == 900
