@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator
@@ -124,6 +125,9 @@ class Stack:
         except LensError as error:
             self.failure = error
         finally:
+            # What is loaded now stays: without it, collecting garbage takes 0 instead of 0.3 s.
+            gc.collect()
+            gc.freeze()
             self._ready.set()
 
 

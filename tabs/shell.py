@@ -229,9 +229,13 @@ class Shell:
         def arrive(request: gr.Request) -> list[Any]:
             return links.restored(dict(request.query_params), carried, names)
 
-        gr.on(None, arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
-            None, inputs=self.bar, js=f"(...bar) => lens.arrive({names_asked}, bar)", **PRIVATE
+        # Asked for by the browser, and only where the address says something: what was once the
+        # output of an event makes every later one slower.
+        ready = f"(...bar) => lens.arrive({names_asked}, bar)"
+        self.header.restore(arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
+            None, inputs=self.bar, js=ready, **PRIVATE
         )
+        self.header.arrive(None, inputs=self.bar, js=ready, **PRIVATE)
 
     def _shortened(
         self, event: gr.EventData, model: str, prompt: str, template: str

@@ -72,10 +72,12 @@ class Slow:
 
     def __init__(self, real: Callable[..., Any]) -> None:
         self._real = real
+        self.began = threading.Event()
         self.go = threading.Event()
         self.stopped = threading.Event()
 
     def __call__(self, *arguments: Any) -> Any:
+        self.began.set()
         done = 0
         try:
             while not self.go.wait(0.02):
@@ -215,13 +217,40 @@ def test_stop_ends_the_work_and_the_page_goes_on(visit: Visit, slow: Slow) -> No
     assert slow.stopped.wait(20), "the work itself must end, not only what is shown of it"
     assert visit.table() == shown
     slow.go.set()
+    visit.cell(6, 1).click()
+    expect(visit.attribution.locator("h2")).to_contain_text("The")
+    assert "error" not in visit.states
+    expect(visit.status).to_contain_text("Stopped")
     visit.run()
     assert visit.prompt_read() == OTHER
 
 
+def test_stop_can_be_pressed_while_the_words_beside_it_change(visit: Visit, slow: Slow) -> None:
+    """A press takes longer than a redrawing; so does the way of the Tab key to the button."""
+    page = visit.page
+    page.locator("button.lens-run").click()
+    expect(visit.status).to_contain_text("Reading layer")
+    visit.status.get_by_role("button", name="Stop").focus()
+    another_word(visit)
+    expect(visit.status.get_by_role("button", name="Stop")).to_be_focused()
+    visit.status.get_by_role("button", name="Stop").hover()
+    page.mouse.down()
+    another_word(visit)
+    page.mouse.up()
+    expect(visit.status).to_contain_text("Stopped")
+
+
+def another_word(visit: Visit) -> None:
+    """Wait until the status says something else."""
+    visit.page.wait_for_function(
+        "said => document.querySelector('.status .text').textContent !== said",
+        arg=visit.status.locator(".text").inner_text(),
+    )
+
+
 def test_stop_ends_a_real_run_of_many_tokens(visit: Visit, served: Served) -> None:
     visit.open_options()
-    visit.set("New tokens", "64")
+    visit.set("generate", "64")
     visit.type("one two three four five six seven eight nine ten " * 8)
     visit.page.locator("button.lens-run").click()
     visit.wait("busy")
@@ -232,7 +261,8 @@ def test_stop_ends_a_real_run_of_many_tokens(visit: Visit, served: Served) -> No
     )
     if visit.states[-1] == "busy":
         stop.click()
-    visit.set("New tokens", "0")
+        expect(visit.status).to_contain_text("Stopped")
+    visit.set("generate", "0")
     visit.run(prompt=OTHER)
     assert visit.prompt_read() == OTHER
     demo = served.runtime.pool.get("demo")
@@ -313,6 +343,16 @@ def pick(page: Page, name: str, choice: str) -> None:
     page.get_by_role("option", name=choice, exact=True).click()
 
 
+def test_of_clicks_made_while_one_is_answered_the_last_counts(visit: Visit, slow: Slow) -> None:
+    tokens = visit.page.locator("#lens-strip [role=option]")
+    tokens.nth(1).click()
+    assert slow.began.wait(20)
+    for position in (2, 3, 4):
+        tokens.nth(position).click()
+    slow.go.set()
+    expect(visit.prediction.locator("h2")).to_have_text("Prediction after  France")
+
+
 # ---- errors
 
 
@@ -329,7 +369,7 @@ def test_an_empty_prompt_is_answered_in_place(visit: Visit) -> None:
 @pytest.mark.parametrize("new_tokens", [0, 8])
 def test_a_prompt_that_is_too_long_is_shortened_on_a_click(visit: Visit, new_tokens: int) -> None:
     visit.open_options()
-    visit.set("New tokens", str(new_tokens))
+    visit.set("generate", str(new_tokens))
     visit.run("error", prompt="word " * 700)
     for part in ("tokens", "512", "Shorten"):
         expect(visit.status).to_contain_text(part)
@@ -346,11 +386,11 @@ def test_a_prompt_that_is_too_long_is_shortened_on_a_click(visit: Visit, new_tok
 
 def test_a_bad_choice_is_answered_in_place_and_the_next_run_works(visit: Visit) -> None:
     visit.open_options()
-    visit.set("Target token", " no such token <b>at</b> all")
+    visit.set("target", " no such token <b>at</b> all")
     visit.run("error")
     expect(visit.status).to_contain_text("This value cannot be used")
     expect(visit.status).to_contain_text("no such token <b>at</b> all")
-    visit.set("Target token", "")
+    visit.set("target", "")
     visit.run()
 
 
@@ -382,8 +422,8 @@ def test_what_the_address_says_counts_more_than_the_browser(visits: Callable[...
 @pytest.mark.parametrize("language", ["zh", "ja"])
 def test_the_picker_changes_the_language_and_nothing_else(visit: Visit, language: str) -> None:
     visit.open_options()
-    visit.set("Seed", "7")
-    visit.set("New tokens", "2")
+    visit.set("seed", "7")
+    visit.set("generate", "2")
     visit.choose("colour", "Entropy")
     visit.choose("view", "One position")
     visit.run(prompt=OTHER)
@@ -469,8 +509,8 @@ def test_a_shared_link_brings_everything_back(visits: Callable[..., Visit]) -> N
     may = {"permissions": ["clipboard-read", "clipboard-write"]}
     visit = visits(context=may)
     visit.open_options()
-    visit.set("Tokens per cell", "3")
-    visit.set("Target token", " Tokyo")
+    visit.set("k", "3")
+    visit.set("target", " Tokyo")
     visit.choose("colour", "Rank")
     visit.choose("read_at", "After attention")
     visit.wait("done")
@@ -493,7 +533,7 @@ def test_a_shared_link_brings_everything_back(visits: Callable[..., Visit]) -> N
     other.cell(0, -1).hover()
     assert other.card.locator(".bars li").count() == 3
     other.open_options()
-    expect(other.page.get_by_label("Target token")).to_have_value(" Tokyo")
+    expect(other.option("target")).to_have_value(" Tokyo")
     expect(other.notice).to_have_count(0)
 
 
@@ -515,15 +555,15 @@ def test_a_link_with_wrong_values_says_so_and_the_page_works(visits: Callable[..
         wait=False, k="abc", tab="nope", read_at="evil", view=evil, seed="7", prompt=OTHER
     )
     visit.wait("done")
-    for part in ("k='abc'", "tab='nope'", "read_at='evil'", "<img src=x"):
+    for part in ("k = abc", "tab = nope", "read_at = evil", "view = <img src=x"):
         expect(visit.notice).to_contain_text(part)
     assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
     assert visit.prompt_read() == OTHER
     visit.open_options()
-    expect(visit.page.get_by_label("Seed", exact=True)).to_have_value("7")
+    expect(visit.option("seed")).to_have_value("7")
     visit.notice.get_by_role("button", name="Close").click()
-    expect(visit.notice).to_have_count(0)
     visit.run(prompt=PROMPT)
+    expect(visit.notice).to_have_count(0)
 
 
 # ---- prompts that attack, visitors that meet
@@ -772,9 +812,7 @@ PALE = """() => {
 """The texts whose contrast with their background is below 4.5."""
 
 
-def test_nothing_moves_where_motion_is_not_wanted(
-    visits: Callable[..., Visit], slow: Slow
-) -> None:
+def test_nothing_moves_where_motion_is_not_wanted(visits: Callable[..., Visit], slow: Slow) -> None:
     visit = visits(context={"reduced_motion": "reduce"})
     with visit.running():
         visit.page.locator("button.lens-run").click()

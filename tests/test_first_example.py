@@ -24,7 +24,7 @@ NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:e-?\d+)?")
 DIGIT = 0.11
 """Numbers within texts are rounded: their last digit may turn."""
 SCALARS = 1e-3
-IDS = {"ids", "id", "tokens", "cells", "lines", "ranks", "predicted", "positions", "columns"}
+IDS = {"ids", "id", "tokens", "columns", "session"}
 """Names of values that must be equal, not close."""
 
 

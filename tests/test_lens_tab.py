@@ -15,10 +15,13 @@ from conftest import Served
 import lens_core
 from lens_core.edits import applied, make_edit
 from lens_core.models import LoadedModel
+from tabs import said
 from tabs.logit_lens import views
+from tabs.logit_lens.clicks import CANDIDATES, WINDOW, Clicks
 from tabs.logit_lens.controls import COLOURS, CRITERIA, READ_AT, Chosen
-from tabs.logit_lens.session import MAX_LINES, Session
-from tabs.logit_lens.tab import CANDIDATES, WINDOW, Tab
+from tabs.logit_lens.position_views import STACK
+from tabs.logit_lens.session import MAX_GROUP, MAX_LINES, Session
+from tabs.logit_lens.tab import _with_session
 from tabs.requests import LogitLensRequest, checked
 from tabs.runtime import UserError, result_of
 
@@ -34,17 +37,18 @@ SHARED = {
 }
 COUNTING = {**SHARED, "prompt": "red blue green red blue green red blue"}
 """Goes on for some tokens."""
+CHOSEN = dataclasses.astuple(Chosen())
 LONG = "one two three four five six seven eight nine ten " * 12
 
 
 @pytest.fixture(scope="module")
-def tab(served: Served) -> Tab:
+def clicks(served: Served) -> Clicks:
     result_of(served.runtime.stack.steps())
-    return Tab(served.runtime)
+    return Clicks(served.runtime)
 
 
 @pytest.fixture(scope="module")
-def demo(tab: Tab, served: Served) -> LoadedModel:
+def demo(clicks: Clicks, served: Served) -> LoadedModel:
     return served.runtime.pool.get("demo")
 
 
@@ -56,6 +60,7 @@ class Drawn:
     heatmap: dict[str, Any] | None
     step: gr.Slider | None
     side: gr.Radio | None
+    head: dict[str, Any]
     ranks: dict[str, Any]
     prediction: dict[str, Any]
     attribution: dict[str, Any]
@@ -64,9 +69,16 @@ class Drawn:
     session: Session
 
 
-def run(tab: Tab, *, end: int | None = None, shared: dict[str, Any] = SHARED, **chosen: Any):
+def run(
+    clicks: Clicks,
+    *,
+    window: Any = None,
+    before: Session | None = None,
+    shared: dict[str, Any] = SHARED,
+    **chosen: Any,
+) -> Drawn:
     """What the tab shows after Run."""
-    steps = tab.run(shared, end, *dataclasses.astuple(Chosen(**chosen)))
+    steps = clicks.run(shared, window, before, *dataclasses.astuple(Chosen(**chosen)))
     result, (heatmap, step, side, *detail) = result_of(steps)
     return Drawn(result, json.loads(heatmap), step, side, *shown(detail))
 
@@ -80,17 +92,17 @@ def event(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
-def click(tab: Tab, name: str, session: Session | None, *, k: int = 5, **data: Any) -> Drawn:
+def click(clicks: Clicks, name: str, session: Session | None, *, k: int = 5, **data: Any) -> Drawn:
     """What the tab shows after an event."""
     values = dataclasses.astuple(Chosen(k=k))
     return Drawn(
-        None, None, None, None, *shown(getattr(tab, name)(event(**data), session, *values))
+        None, None, None, None, *shown(getattr(clicks, name)(event(**data), session, *values))
     )
 
 
 @pytest.fixture(scope="module")
-def first(tab: Tab) -> Drawn:
-    return run(tab)
+def first(clicks: Clicks) -> Drawn:
+    return run(clicks)
 
 
 def close(value: float, other: float) -> bool:
@@ -104,8 +116,9 @@ def close(value: float, other: float) -> bool:
 def session(**changes: Any) -> Session:
     values: dict[str, Any] = {
         "shared": SHARED,
-        "n_tokens": 6,
+        "ids": (0, 1, 2, 3, 4, 5),
         "n_prompt": 6,
+        "window": 0,
         "vocab_size": 100,
         "columns": (0, 1, 2, 3, 4, 5),
         "cells": ((1, 2, 3, 4, 5, 6),),
@@ -146,6 +159,11 @@ def test_joining_and_taking_apart_are_inverse() -> None:
     assert apart.pinned == session().lines
 
 
+def test_a_group_has_an_end() -> None:
+    full = session(lines=(tuple(range(MAX_GROUP)), (9,)))
+    assert full.joined(1) == full
+
+
 def test_the_first_line_has_none_to_be_joined_to() -> None:
     assert session().joined(0) == session()
 
@@ -180,9 +198,10 @@ def test_another_position_follows_its_own_tokens() -> None:
     assert session().at(5) == session()
 
 
-def test_the_session_without_its_edit_is_the_session() -> None:
-    edited = session(shared={**SHARED, "edit": {"id": "x"}})
-    assert edited.without_edit() == session()
+def test_the_session_without_its_edit_reads_the_same_tokens() -> None:
+    edited = session(shared={**SHARED, "edit": {"id": "x"}, "generate": 3})
+    original = edited.without_edit().shared
+    assert original == {**SHARED, "edit": None, "ids": list(edited.ids), "generate": 0}
     assert edited.shared["edit"] == {"id": "x"}
 
 
@@ -191,9 +210,9 @@ def test_a_session_comes_back_from_json() -> None:
     assert Session.from_json(json.loads(json.dumps(dataclasses.asdict(kept)))) == kept
 
 
-def test_a_run_selects_the_last_prediction_it_made(first: Drawn, tab: Tab) -> None:
+def test_a_run_selects_the_last_prediction_it_made(first: Drawn, clicks: Clicks) -> None:
     assert first.session.position == first.session.n_tokens - 1
-    generated = run(tab, generate=3).session
+    generated = run(clicks, generate=3).session
     assert generated.n_tokens == generated.n_prompt + 3
     assert generated.position == generated.n_tokens - 2, "the one that gave the last new token"
 
@@ -252,8 +271,8 @@ def test_the_parts_of_the_logit_add_up(first: Drawn, demo: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize("place", READ_AT)
-def test_every_place_is_drawn_from_its_own_cells(tab: Tab, place: str) -> None:
-    drawn = run(tab, read_at=place)
+def test_every_place_is_drawn_from_its_own_cells(clicks: Clicks, place: str) -> None:
+    drawn = run(clicks, read_at=place)
     assert drawn.result is not None
     assert drawn.heatmap is not None
     cells = drawn.result["cells"][place]
@@ -271,34 +290,42 @@ def test_every_place_is_drawn_from_its_own_cells(tab: Tab, place: str) -> None:
 
 def test_the_ranks_are_every_place_of_every_layer(first: Drawn) -> None:
     keys = [(row["label"]["key"], row["label"]["values"]["layer"]) for row in first.ranks["rows"]]
-    order = [f"lens.short_{name}" for name in views.STACK]
+    order = [f"lens.short_{name}" for name in STACK]
     assert keys == [(key, layer) for layer in (5, 4, 3, 2, 1, 0) for key in order]
     assert first.ranks["tokens"][0][0] == first.session.predicted[0]
     assert [tuple(row) for row in first.ranks["tokens"]] == list(first.session.ranks)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_important_layers_only_leaves_the_others_out(tab: Tab, criterion: str) -> None:
-    everything = run(tab, important=criterion)
+def test_important_layers_only_leaves_the_others_out(clicks: Clicks, criterion: str) -> None:
+    everything = run(clicks, important=criterion)
     important = {
         row["label"]["values"]["layer"] for row in everything.ranks["rows"] if row["important"]
     }
-    only = run(tab, important=criterion, only_important=True)
+    only = run(clicks, important=criterion, only_important=True)
     if not important:
         assert only.ranks["state"] == "empty"
         return
     assert {row["label"]["values"]["layer"] for row in only.ranks["rows"]} == important
 
 
-def test_a_limit_that_no_layer_reaches_says_so(tab: Tab) -> None:
-    drawn = run(tab, threshold="100", only_important=True)
+def test_a_limit_that_no_layer_reaches_says_so(clicks: Clicks) -> None:
+    drawn = run(clicks, threshold="100", only_important=True)
     assert drawn.ranks["state"] == "empty"
     assert drawn.ranks["text"]["key"] == "lens.none_important"
     assert drawn.session.ranks == ()
 
 
-def test_the_user_s_target_is_the_target(tab: Tab, demo: LoadedModel) -> None:
-    drawn = run(tab, target=" Rome")
+def test_a_limit_that_is_no_number_is_said_and_not_used(clicks: Clicks) -> None:
+    drawn, usual = run(clicks, threshold="<b>abc"), run(clicks)
+    note, *rest = drawn.ranks["notes"]
+    assert note["values"]["text"] == "<b>abc"
+    assert rest == usual.ranks["notes"]
+    assert drawn.ranks["tokens"] == usual.ranks["tokens"]
+
+
+def test_the_user_s_target_is_the_target(clicks: Clicks, demo: LoadedModel) -> None:
+    drawn = run(clicks, target=" Rome")
     assert drawn.heatmap is not None
     (token,) = demo.tokenize(" Rome", special="none").tolist()
     table = next(q for q in drawn.heatmap["quantities"] if q["key"] == "target")
@@ -308,8 +335,8 @@ def test_the_user_s_target_is_the_target(tab: Tab, demo: LoadedModel) -> None:
     assert all(map(close, table["values"][0], user["cells"]["resid_post"]["p"][-1]))
 
 
-def test_every_n_th_layer_ends_with_the_last(tab: Tab) -> None:
-    drawn = run(tab, stride="4")
+def test_every_n_th_layer_ends_with_the_last(clicks: Clicks) -> None:
+    drawn = run(clicks, stride="4")
     assert drawn.heatmap is not None
     assert [row["label"] for row in drawn.heatmap["rows"][:-1]] == ["L5", "L1"]
 
@@ -317,8 +344,8 @@ def test_every_n_th_layer_ends_with_the_last(tab: Tab) -> None:
 # ---- clicks
 
 
-def test_a_cell_selects_its_position_and_follows_its_token(tab: Tab, first: Drawn) -> None:
-    drawn = click(tab, "cell", first.session, row=5, column=4)
+def test_a_cell_selects_its_position_and_follows_its_token(clicks: Clicks, first: Drawn) -> None:
+    drawn = click(clicks, "cell", first.session, row=5, column=4)
     token = first.session.cells[5][4]
     assert drawn.session.position == 4
     assert drawn.session.target == token
@@ -332,9 +359,9 @@ def entry_of(first: Drawn, token: int) -> dict[str, Any]:
 
 
 def test_lines_are_the_probabilities_of_their_tokens_and_groups_their_sum(
-    tab: Tab, first: Drawn, demo: LoadedModel
+    clicks: Clicks, first: Drawn, demo: LoadedModel
 ) -> None:
-    joined = click(tab, "join", first.session, index=1)
+    joined = click(clicks, "join", first.session, index=1)
     tokens = joined.session.pinned[0]
     assert len(tokens) == 2
     direct = lens_core.logit_lens(
@@ -364,24 +391,24 @@ def test_followed_lines_are_those_of_the_session(first: Drawn) -> None:
 
 
 def test_a_typed_token_is_followed_and_one_that_is_none_is_answered(
-    tab: Tab, first: Drawn, demo: LoadedModel
+    clicks: Clicks, first: Drawn, demo: LoadedModel
 ) -> None:
     (rome,) = demo.tokenize(" Rome", special="none").tolist()
-    added = click(tab, "add", first.session, text="·Rome")
+    added = click(clicks, "add", first.session, text="·Rome")
     assert added.session.target == rome
     assert added.followed["error"] is None
-    refused = click(tab, "add", first.session, text=" Rome is not one token")
+    refused = click(clicks, "add", first.session, text=" Rome is not one token")
     assert "Rome is not one token" in refused.followed["error"]
     assert refused.session.pinned == first.session.pinned
 
 
-def test_a_prediction_that_is_chosen_is_followed(tab: Tab, first: Drawn) -> None:
-    drawn = click(tab, "predicted", first.session, index=2)
+def test_a_prediction_that_is_chosen_is_followed(clicks: Clicks, first: Drawn) -> None:
+    drawn = click(clicks, "predicted", first.session, index=2)
     assert drawn.session.target == first.session.predicted[2]
 
 
-def test_a_token_of_the_strip_selects_its_position(tab: Tab, first: Drawn) -> None:
-    drawn = click(tab, "position", first.session, position=2)
+def test_a_token_of_the_strip_selects_its_position(clicks: Clicks, first: Drawn) -> None:
+    drawn = click(clicks, "position", first.session, position=2)
     assert drawn.session.position == 2
     assert drawn.prediction["title"]["entry"]["text"] == " capital"
 
@@ -407,22 +434,24 @@ BAD_EVENTS = [
 
 @pytest.mark.parametrize(("name", "data"), BAD_EVENTS)
 def test_what_the_browser_sends_is_not_trusted(
-    tab: Tab, first: Drawn, name: str, data: dict[str, Any]
+    clicks: Clicks, first: Drawn, name: str, data: dict[str, Any]
 ) -> None:
     with pytest.raises(gr.Error, match="There is no"):
-        click(tab, name, first.session, **data)
+        click(clicks, name, first.session, **data)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BAD_EVENTS}))
-def test_what_is_no_record_is_refused_too(tab: Tab, first: Drawn, name: str) -> None:
+def test_what_is_no_record_is_refused_too(clicks: Clicks, first: Drawn, name: str) -> None:
     with pytest.raises(gr.Error, match="There is no"):
-        getattr(tab, name)(gr.EventData(None, "x"), first.session, *dataclasses.astuple(Chosen()))
+        getattr(clicks, name)(
+            gr.EventData(None, "x"), first.session, *dataclasses.astuple(Chosen())
+        )
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BAD_EVENTS}))
-def test_a_click_before_any_run_changes_nothing(tab: Tab, name: str) -> None:
-    answer = getattr(tab, name)(event(), None, *dataclasses.astuple(Chosen()))
-    assert answer == (gr.skip(),) * 6
+def test_a_click_before_any_run_changes_nothing(clicks: Clicks, name: str) -> None:
+    handler = _with_session(getattr(clicks, name), 7)
+    assert handler(event(), None, *CHOSEN) == (gr.skip(),) * 7
 
 
 @pytest.mark.parametrize(
@@ -437,22 +466,21 @@ def test_a_click_before_any_run_changes_nothing(tab: Tab, name: str) -> None:
         {"read_at": "logits"},
         {"scale": "big"},
         {"target": " no such token at all"},
-        {"threshold": "abc"},
     ],
 )
 def test_a_choice_that_cannot_be_is_answered_as_the_users_error(
-    tab: Tab, wrong: dict[str, Any]
+    clicks: Clicks, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(UserError) as caught:
-        run(tab, **wrong)
+        run(clicks, **wrong)
     assert str(next(iter(wrong.values()))).strip() in str(caught.value.message)
 
 
 # ---- windows, generation, edits, files
 
 
-def test_a_long_prompt_shows_its_last_positions_and_what_is_left_out(tab: Tab) -> None:
-    last = run(tab, shared={**SHARED, "prompt": LONG})
+def test_a_long_prompt_shows_its_last_positions_and_what_is_left_out(clicks: Clicks) -> None:
+    last = run(clicks, shared={**SHARED, "prompt": LONG})
     n_tokens = last.session.n_tokens
     assert n_tokens > 2 * WINDOW - 20
     assert list(last.session.columns) == list(range(n_tokens - WINDOW, n_tokens))
@@ -460,41 +488,66 @@ def test_a_long_prompt_shows_its_last_positions_and_what_is_left_out(tab: Tab) -
     assert (last.heatmap["earlier"], last.heatmap["later"]) == (n_tokens - WINDOW, 0)
 
 
-def test_the_windows_cover_every_position_and_lead_back(tab: Tab) -> None:
+def test_the_windows_cover_every_position_and_lead_back(clicks: Clicks) -> None:
     shared = {**SHARED, "prompt": LONG}
-    last = run(tab, shared=shared).session
+    last = run(clicks, shared=shared).session
     seen, current = set(last.columns), last
     while current.columns[0] > 0:
-        end = tab.window(event(to="earlier"), current)
-        current = run(tab, shared=shared, end=end).session
+        window = clicks.window(event(to="earlier"), current)
+        current = run(clicks, shared=shared, window=window, before=current).session
         seen |= set(current.columns)
     assert seen == set(range(last.n_tokens))
     while current.columns[-1] < last.n_tokens - 1:
-        end = tab.window(event(to="later"), current)
-        current = run(tab, shared=shared, end=end).session
+        window = clicks.window(event(to="later"), current)
+        current = run(clicks, shared=shared, window=window, before=current).session
     assert current.columns == last.columns
 
 
-def test_the_same_seed_writes_the_same_and_each_token_has_a_step(tab: Tab) -> None:
+def test_run_goes_back_to_the_end(clicks: Clicks) -> None:
+    shared = {**SHARED, "prompt": LONG}
+    last = run(clicks, shared=shared).session
+    window = clicks.window(event(to="earlier"), last)
+    earlier = run(clicks, shared=shared, window=window, before=last).session
+    assert earlier.columns[-1] < earlier.n_tokens - 1
+    again = run(clicks, shared=shared, window=window, before=earlier).session
+    assert again.columns == last.columns
+
+
+def test_an_earlier_window_says_nothing_of_the_end(clicks: Clicks) -> None:
+    shared = {**SHARED, "prompt": LONG}
+    last = run(clicks, shared=shared)
+    window = clicks.window(event(to="earlier"), last.session)
+    earlier = run(clicks, shared=shared, window=window, before=last.session)
+    assert earlier.result is not None
+    assert last.result is not None
+    assert said.prediction(earlier.result) is None
+    assert said.prediction(last.result) is not None
+    settled = [note for note in earlier.heatmap["notes"] if "settled" in str(note)]
+    assert settled == []
+
+
+def test_the_same_seed_writes_the_same_and_each_token_has_a_step(clicks: Clicks) -> None:
     sampled = {"generate": 6, "temperature": 1.5, "seed": 7, "shared": COUNTING}
-    one, other = run(tab, **sampled), run(tab, **sampled)
+    one, other = run(clicks, **sampled), run(clicks, **sampled)
     assert one.result is not None
     assert other.result is not None
     assert one.result["input"]["ids"] == other.result["input"]["ids"]
     assert isinstance(one.step, gr.Slider)
     assert one.step.visible
     assert one.step.maximum == one.step.value == one.session.n_tokens - one.session.n_prompt > 1
-    texts = {tuple(run(tab, **sampled | {"seed": seed}).result["input"]["ids"]) for seed in (8, 9)}
+    texts = {
+        tuple(run(clicks, **sampled | {"seed": seed}).result["input"]["ids"]) for seed in (8, 9)
+    }
     assert texts - {tuple(one.result["input"]["ids"])}, "another seed writes something else"
 
 
-def test_a_step_is_the_position_that_its_token_was_predicted_from(tab: Tab) -> None:
-    drawn = run(tab, generate=4, shared=COUNTING)
+def test_a_step_is_the_position_that_its_token_was_predicted_from(clicks: Clicks) -> None:
+    drawn = run(clicks, generate=4, shared=COUNTING)
     assert drawn.result is not None
     ids = drawn.result["input"]["ids"]
     assert len(ids) == drawn.session.n_prompt + 4
     for step in (1, 2, 3, 4):
-        *_, now = tab.step(step, drawn.session, *dataclasses.astuple(Chosen(generate=4)))
+        *_, now = clicks.step(step, drawn.session, *dataclasses.astuple(Chosen(generate=4)))
         assert now.position == drawn.session.n_prompt + step - 2
         assert now.predicted[0] == ids[now.position + 1], "greedy takes the most likely token"
 
@@ -513,15 +566,16 @@ def edit(demo: LoadedModel) -> Any:
 
 
 def test_before_and_after_an_edit_are_the_two_models(
-    tab: Tab, edit: Any, demo: LoadedModel, first: Drawn
+    clicks: Clicks, edit: Any, demo: LoadedModel, first: Drawn
 ) -> None:
     shared = {**SHARED, "edit": edit.to_json()}
-    after, before = run(tab, shared=shared), run(tab, shared=shared, side="before")
+    after, before = run(clicks, shared=shared), run(clicks, shared=shared, side="before")
     assert after.heatmap is not None
     assert before.heatmap is not None
     assert first.heatmap is not None
-    assert before.heatmap["tokens"] == after.heatmap["before"] == first.heatmap["tokens"]
-    assert before.heatmap["before"] == after.heatmap["tokens"]
+    assert before.heatmap["tokens"] == after.heatmap["other"] == first.heatmap["tokens"]
+    assert before.heatmap["other"] == after.heatmap["tokens"]
+    assert (before.heatmap["side"], after.heatmap["side"]) == ("before", "after")
     assert before.heatmap["quantities"] == first.heatmap["quantities"]
     with applied(demo, edit):
         direct = lens_core.logit_lens(
@@ -532,53 +586,52 @@ def test_before_and_after_an_edit_are_the_two_models(
     marks = after.heatmap["changed"]
     for r, row in enumerate(marks):
         for c, mark in enumerate(row):
-            assert mark == (after.heatmap["tokens"][r][c] != after.heatmap["before"][r][c])
+            assert mark == (after.heatmap["tokens"][r][c] != after.heatmap["other"][r][c])
     assert after.side is not None
     assert after.side.visible
 
 
 def test_each_prediction_under_an_edit_says_what_it_was(
-    tab: Tab, edit: Any, first: Drawn, demo: LoadedModel
+    clicks: Clicks, edit: Any, first: Drawn, demo: LoadedModel
 ) -> None:
-    drawn = run(tab, shared={**SHARED, "edit": edit.to_json()})
+    drawn = run(clicks, shared={**SHARED, "edit": edit.to_json()})
     with torch.no_grad():
         p = demo.model(demo.tokenize(PROMPT)[None]).logits[0, -1].float().softmax(-1)
     for row, token in zip(drawn.prediction["rows"], drawn.session.predicted, strict=True):
         assert math.isclose(row["before"], p[token].item(), rel_tol=1e-3, abs_tol=1e-6)
 
 
-def test_an_edit_of_another_model_is_the_users_error(tab: Tab, edit: Any) -> None:
+def test_an_edit_of_another_model_is_the_users_error(clicks: Clicks, edit: Any) -> None:
     record = {**edit.to_json(), "schema": "x"}
     with pytest.raises(UserError) as caught:
-        run(tab, shared={**SHARED, "edit": record})
+        run(clicks, shared={**SHARED, "edit": record})
     assert caught.value.kind == "Edit"
 
 
-def exported(tab: Tab, session: Session, kind: str, **chosen: Any) -> dict[str, Any]:
-    return json.loads(
-        tab.export(event(format=kind), session, *dataclasses.astuple(Chosen(**chosen)))
-    )
+def exported(clicks: Clicks, session: Session, kind: str, **chosen: Any) -> dict[str, Any]:
+    (file,) = clicks.export(event(format=kind), session, *dataclasses.astuple(Chosen(**chosen)))
+    return json.loads(file)
 
 
-def test_the_json_file_is_the_whole_result(tab: Tab) -> None:
-    session = run(tab, shared={**SHARED, "prompt": LONG}).session
-    file = exported(tab, session, "json")
+def test_the_json_file_is_the_whole_result(clicks: Clicks) -> None:
+    session = run(clicks, shared={**SHARED, "prompt": LONG}).session
+    file = exported(clicks, session, "json")
     record = json.loads(file["text"])
     assert record["schema"] == "lens_core/logit_lens/1"
     assert len(record["positions"]) == session.n_tokens > WINDOW
     assert file["name"].endswith(".json")
 
 
-def test_the_csv_file_has_a_row_for_every_cell(tab: Tab, first: Drawn) -> None:
-    file = exported(tab, first.session, "csv")
+def test_the_csv_file_has_a_row_for_every_cell(clicks: Clicks, first: Drawn) -> None:
+    file = exported(clicks, first.session, "csv")
     lines = file["text"].splitlines()
     assert "," in lines[0]
     assert len(lines) > 7 * 6
     assert file["type"].startswith("text/csv")
 
 
-def test_two_files_are_never_taken_for_the_same(tab: Tab, first: Drawn) -> None:
-    serials = {exported(tab, first.session, "csv")["serial"] for _ in range(3)}
+def test_two_files_are_never_taken_for_the_same(clicks: Clicks, first: Drawn) -> None:
+    serials = {exported(clicks, first.session, "csv")["serial"] for _ in range(3)}
     assert len(serials) == 3
 
 
@@ -592,5 +645,8 @@ def test_what_the_page_asks_is_a_request(place: str) -> None:
     checked(LogitLensRequest, {**SHARED, **chosen.position(), "positions": [0]})
 
 
-def test_rounding_is_for_the_page_only() -> None:
-    assert views.short([0.123456, [1, None], 1e-9]) == [0.1235, [1, None], 1e-9]
+def test_rounding_keeps_small_numbers() -> None:
+    for value in (0.123456, 1e-9, 1234.5678, 0.0):
+        (found,) = views.short([value])
+        assert math.isclose(found, value, rel_tol=1e-3)
+    assert views.short([None, 3]) == [None, 3]

@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from lens_core.settings import Settings
 from tabs import logit_lens
-from tabs.links import MAX_CHARS, accepted, restored
+from tabs.links import MAX_CHARS, MAX_PROBLEMS, RefusedError, accepted, restored
 from tabs.runtime import Runtime
 from tabs.shell import build_shell
 from tabs.words import words
@@ -100,24 +100,26 @@ BAD = {
 def test_what_a_component_cannot_say_is_refused(
     carried: dict[str, Component], name: str, text: str
 ) -> None:
-    what_is_allowed = r"^(?!.*None).+"
-    with pytest.raises(ValueError, match=what_is_allowed):
+    with pytest.raises(RefusedError) as refused:
         accepted(carried[name], text)
+    wanted = refused.value.wanted
+    assert wanted["key"] in words()["en"]
+    assert "None" not in wanted["values"].values(), "what is said must be what is allowed"
 
 
 def test_a_public_page_takes_its_own_models_only() -> None:
     with gr.Blocks():
         shell = build_shell(Runtime(Settings(public=True, models={"own": None})))
     assert accepted(shell.model, "own") == "own"
-    with pytest.raises(ValueError, match="one of demo, own"):
+    with pytest.raises(RefusedError, match="demo, own"):
         accepted(shell.model, "gpt2")
 
 
-def said(notice: Any) -> str | None:
-    """The problems that a notice names, or nothing."""
+def said(notice: Any) -> list[dict[str, Any]]:
+    """The problems that a notice names: name, value, and what is wanted."""
     if not isinstance(notice, str):
-        return None
-    return json.loads(notice)["text"]["values"]["problems"]
+        return []
+    return [item["values"] for item in json.loads(notice)["items"]]
 
 
 def test_what_is_right_in_a_link_is_taken_and_the_rest_is_named(
@@ -130,11 +132,11 @@ def test_what_is_right_in_a_link_is_taken_and_the_rest_is_named(
     assert taken["seed"] == 7
     assert taken["k"] == gr.skip()
     assert tab == gr.skip()
-    problems = said(notice)
-    assert problems is not None
-    for part in ("k='abc'", "tab='nope'", "logit_lens"):
-        assert part in problems
-    assert "seed" not in problems
+    k, tab_problem = said(notice)
+    assert (k["name"], k["value"]) == ("k", "abc")
+    assert k["wanted"]["values"] == {"low": "1", "high": "20"}
+    assert (tab_problem["name"], tab_problem["value"]) == ("tab", "nope")
+    assert tab_problem["wanted"]["values"] == {"names": "logit_lens"}
 
 
 def test_an_address_without_anything_of_ours_changes_nothing(
@@ -148,17 +150,12 @@ def test_a_known_tab_is_opened(carried: dict[str, Component]) -> None:
     *_, tab, notice = restored({"tab": "logit_lens"}, carried, ["logit_lens"])
     assert isinstance(tab, gr.Tabs)
     assert tab.selected == "logit_lens"
-    assert said(notice) is None
+    assert said(notice) == []
 
 
-def test_a_notice_shows_only_the_start_of_a_long_value(carried: dict[str, Component]) -> None:
-    *_, notice = restored({"k": "9" * 5000, "view": "<b>" * 999}, carried, ["logit_lens"])
-    problems = said(notice)
-    assert problems is not None
-    assert len(problems) < 300
-    assert "<" not in notice, "the first value of a viewer is part of the page"
-
-
-def test_the_notice_is_said_in_every_language() -> None:
-    for language in words():
-        assert "{problems}" in words()[language]["status.link"]
+def test_a_notice_stays_short_and_is_no_markup(carried: dict[str, Component]) -> None:
+    query = dict.fromkeys(BAD, "<b>" * 999)
+    *_, notice = restored(query, carried, ["logit_lens"])
+    assert 0 < len(said(notice)) <= MAX_PROBLEMS
+    assert all(len(one["value"]) < 100 for one in said(notice))
+    assert "<" not in notice

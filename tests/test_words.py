@@ -22,6 +22,7 @@ SAME_IN_ALL = {
     "lens.top_p",
     "lens.embed",
     "lens.part_mlp",
+    "lens.short_attn_out",
     "lens.short_mlp_out",
     "token_strip.id",
 }

@@ -12,6 +12,8 @@ import chromium
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tabs.words import words
+
 LONGEST = 60_000
 """Milliseconds after which a test gives up; the first visit waits for PyTorch."""
 
@@ -32,6 +34,7 @@ def chromium_browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
         pytest.skip(chromium.MISSING)
+    expect.set_options(timeout=15_000)  # a busy machine is no failure
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
         yield running
@@ -178,17 +181,20 @@ class Visit:
 
     def open_options(self) -> None:
         """Unfold the options of the tab."""
-        if not self.page.get_by_label("New tokens").first.is_visible():
+        if not self.option("seed").is_visible():
             self.page.locator(".lens-more > button").click()
-        expect(self.page.get_by_label("New tokens").first).to_be_visible()
+        expect(self.option("seed")).to_be_visible()
 
-    def set(self, label: str, value: str) -> None:
-        """Type a number beside a slider, or into a field."""
-        field = self.page.get_by_label(label, exact=True).or_(
-            self.page.get_by_label(f"number input for {label}", exact=True)
-        )
-        field.first.fill(value)
-        field.first.press("Tab")
+    def option(self, name: str) -> Locator:
+        """The field of an option of the tab, of a slider its number."""
+        label = words()["en"][f"lens.{name}"]
+        number = self.page.get_by_label(f"number input for {label}", exact=True)
+        return self.page.get_by_label(label, exact=True).or_(number).first
+
+    def set(self, name: str, value: str) -> None:
+        """Type the value of an option."""
+        self.option(name).fill(value)
+        self.option(name).press("Tab")
 
     def close(self) -> None:
         """End the visit; no script of the page may have failed."""

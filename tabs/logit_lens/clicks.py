@@ -12,7 +12,7 @@ import gradio as gr
 
 from tabs.background import Progress
 from tabs.logit_lens import position_views, views
-from tabs.logit_lens.controls import Chosen
+from tabs.logit_lens.choices import Chosen
 from tabs.logit_lens.session import Session, original
 from tabs.requests import LogitLensRequest, checked
 from tabs.runtime import Runtime, UserError, result_of, user_errors
@@ -57,7 +57,7 @@ class Clicks:
             other = (yield from self._read(original(asked, result["input"]["ids"]))).to_json()
             if chosen.side == "before":
                 shown, other, side = other, result, "before"
-        session = Session.of(shared, shown, window=number)
+        session = Session.of(shared, shown, chosen=chosen, window=number)
         session = replace(session, n_prompt=result["input"]["n_prompt"])
         steps = session.n_tokens - session.n_prompt
         session = session if steps == 0 else session.at(session.n_tokens - 2)
@@ -67,7 +67,7 @@ class Clicks:
         if steps < chosen.generate:
             picture["notes"].insert(0, phrase("lens.ended", n=steps))
         slider = gr.Slider(maximum=max(steps, 2), value=max(steps, 1), visible=steps > 1)
-        detail = yield from self._detail(session, chosen)
+        detail = yield from self._detail(session)
         return shown, (drawn(picture), slider, gr.Radio(visible=other is not None), *detail)
 
     def window(self, event: gr.EventData, session: Session | None) -> Any:
@@ -78,68 +78,68 @@ class Clicks:
         at = session.columns[0] if earlier else session.columns[-1] + 1 + WINDOW
         return max(1, min(at, session.n_tokens)), time.monotonic_ns()
 
-    def cell(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def cell(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A cell was selected: its position, and the token it says."""
         column = index_of(event, "column", len(session.columns))
         row = index_of(event, "row", len(session.cells))
         session = session.at(session.columns[column]).pin(session.cells[row][column])
-        return self._shown(session, values)
+        return self._shown(session)
 
-    def rank(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def rank(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A cell of the ranks was selected: its token."""
         row = index_of(event, "row", len(session.ranks))
         column = index_of(event, "column", len(session.ranks[row]))
-        return self._shown(session.pin(session.ranks[row][column]), values)
+        return self._shown(session.pin(session.ranks[row][column]))
 
-    def token(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def token(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A token was chosen to be followed."""
-        return self._shown(session.pin(index_of(event, "id", session.vocab_size)), values)
+        return self._shown(session.pin(index_of(event, "id", session.vocab_size)))
 
-    def predicted(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def predicted(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """One of the predictions was chosen to be followed."""
         index = index_of(event, "index", len(session.predicted))
-        return self._shown(session.pin(session.predicted[index]), values)
+        return self._shown(session.pin(session.predicted[index]))
 
-    def position(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def position(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A token of the text was chosen: what comes after it."""
-        return self._shown(session.at(index_of(event, "position", session.n_tokens)), values)
+        return self._shown(session.at(index_of(event, "position", session.n_tokens)))
 
-    def step(self, step: int, session: Session, *values: Any) -> tuple[Any, ...]:
+    def step(self, step: int, session: Session) -> tuple[Any, ...]:
         """A generated token was chosen: the position it was predicted from."""
         position = session.n_prompt - 2 + int(step)
-        return self._shown(session.at(max(0, min(position, session.n_tokens - 1))), values)
+        return self._shown(session.at(max(0, min(position, session.n_tokens - 1))))
 
-    def add(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def add(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A token was typed."""
         typed = event._data.get("text") if isinstance(event._data, dict) else None
         if not isinstance(typed, str) or not typed:
-            return self._shown(session, values)
-        return result_of(self._detail(session, Chosen(*values), typed=typed))
+            return self._shown(session)
+        return result_of(self._detail(session, typed=typed))
 
-    def remove(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def remove(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A line was taken away."""
-        return self._shown(session.without(index_of(event, "index", len(session.lines))), values)
+        return self._shown(session.without(index_of(event, "index", len(session.lines))))
 
-    def join(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def join(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A line was joined to the one before: their probabilities are summed."""
-        return self._shown(session.joined(index_of(event, "index", len(session.lines))), values)
+        return self._shown(session.joined(index_of(event, "index", len(session.lines))))
 
-    def split(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
+    def split(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A group was taken apart."""
-        return self._shown(session.apart(index_of(event, "index", len(session.lines))), values)
+        return self._shown(session.apart(index_of(event, "index", len(session.lines))))
 
     def again(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any, ...]:
-        """The same position with other choices."""
+        """The same position with other choices of what matters there."""
         del event
-        return self._shown(session, values)
+        return self._shown(replace(session, chosen=session.chosen.judged_by(Chosen(*values))))
 
-    def export(self, event: gr.EventData, session: Session, *values: Any) -> tuple[Any]:
+    def export(self, event: gr.EventData, session: Session) -> tuple[Any]:
         """The result that is shown, at all positions, as a file."""
         as_csv = isinstance(event._data, dict) and event._data.get("format") == "csv"
-        chosen = Chosen(*values)
-        if chosen.side == "before":
-            session = session.without_edit()
-        result = result_of(self._read({**session.shared, **chosen.grid()}))
+        asked = {**session.chosen.grid(), **session.shared}
+        if session.chosen.side == "before":
+            asked = original(asked, list(session.ids))
+        result = result_of(self._read(asked))
         if as_csv:
             return (drawn(_file("logit-lens.csv", "text/csv", result.to_csv())),)
         record = json.dumps(result.to_json(), allow_nan=False, ensure_ascii=False, indent=1)
@@ -150,19 +150,19 @@ class Clicks:
             request = checked(LogitLensRequest, arguments)
         return (yield from self._runtime.steps("logit_lens", request))
 
-    def _shown(self, session: Session, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return result_of(self._detail(session, Chosen(*values)))
+    def _shown(self, session: Session) -> tuple[Any, ...]:
+        return result_of(self._detail(session))
 
-    def _detail(self, session: Session, chosen: Chosen, *, typed: str | None = None) -> Reading:
+    def _detail(self, session: Session, *, typed: str | None = None) -> Reading:
         """Everything about one position: candidates by rank, prediction, attribution, courses."""
         error = None
         try:
-            detail = yield from self._position(session, chosen, typed)
+            detail = yield from self._position(session, typed)
         except UserError as problem:
             if typed is None:
                 raise
             error = str(problem.message)
-            detail = yield from self._position(session, chosen, None)
+            detail = yield from self._position(session, None)
         if typed is not None and error is None:
             session = session.pin(detail.tracked[0].ids[0])
         lines = [list(line) for line in session.pinned] or _candidates(detail)
@@ -170,13 +170,14 @@ class Clicks:
         if session.shared["edit"] is not None:
             top = detail.cells["resid_post"].top_ids[-1][0]
             followed = [*(token for line in lines for token in line), *map(int, top)]
-            original = session.without_edit().following(followed)
-            before = yield from self._position(original, chosen, None)
+            unedited = session.without_edit().following(followed)
+            before = yield from self._position(unedited, None)
         session = session.with_lines(lines)
-        return _drawn(session, chosen, detail, before=before, error=error)
+        return _drawn(session, detail, before=before, error=error)
 
-    def _position(self, session: Session, chosen: Chosen, typed: str | None) -> Reading:
+    def _position(self, session: Session, typed: str | None) -> Reading:
         """The result of one position, with every token that is followed."""
+        chosen = session.chosen
         first = [typed.replace("·", " ")] if typed else []
         target: list[Any] = [chosen.target.replace("·", " ")] if chosen.target else []
         target = target if session.target is None else [session.target]
@@ -191,11 +192,10 @@ class Clicks:
         return (yield from self._read(arguments))
 
 
-def _drawn(
-    session: Session, chosen: Chosen, detail: Any, *, before: Any, error: str | None
-) -> tuple[Any, ...]:
+def _drawn(session: Session, detail: Any, *, before: Any, error: str | None) -> tuple[Any, ...]:
     from lens_core.figures import figure_json, lens_trajectories
 
+    chosen = session.chosen
     record = detail.to_json()
     old = None if before is None else before.to_json()
     lines = [list(line) for line in session.lines]

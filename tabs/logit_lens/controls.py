@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
+from tabs.logit_lens.choices import Chosen
 from tabs.shell import Shell
 from tabs.words import text
 
@@ -42,67 +42,6 @@ class Controls:
     def all(self) -> list[Component]:
         """Every control."""
         return [getattr(self, field.name) for field in fields(self)]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The values of the controls, as they come from the browser; at first, these."""
-
-    view: str = "grid"
-    colour: str = "probability"
-    read_at: str = "resid_post"
-    side: str = "after"
-    k: int = 5
-    stride: str = "1"
-    target: str = ""
-    generate: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = 0
-    important: str = "kl_drop"
-    threshold: str = ""
-    only_important: bool = False
-    scale: str = "final"
-
-    def run(self) -> dict[str, Any]:
-        """What decides which tokens there are, and how all of them are read."""
-        return {
-            "generate": self.generate,
-            "temperature": float(self.temperature),
-            "top_p": float(self.top_p),
-            "seed": self.seed or 0,
-            "scale": self.scale,
-        }
-
-    def limit(self) -> float | None:
-        """The threshold as a number; None where none was typed."""
-        try:
-            number = float(self.threshold)
-        except ValueError:
-            return None
-        return number if math.isfinite(number) else None
-
-    def grid(self) -> dict[str, Any]:
-        """What all positions are read with."""
-        component = self.read_at
-        return {
-            **self.run(),
-            "k": self.k,
-            "components": ["embed", component] if component == "resid_post" else [component],
-            "stride": int(self.stride),
-            "targets": [self.target.replace("·", " ")] if self.target else [],
-            "track_position": None,
-        }
-
-    def position(self) -> dict[str, Any]:
-        """What one position is read with, besides what the run was."""
-        return {
-            "k": max(self.k, 6),
-            "components": ["embed", "resid_post", "resid_mid", "attn_out", "mlp_out"],
-            "available": True,
-            "important": self.important,
-            "threshold": self.limit(),
-        }
 
 
 FIRST = Chosen()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tabs.logit_lens.choices import Chosen
 from tabs.logit_lens.views import grid_rows
 
 MAX_LINES = 8
@@ -23,6 +24,8 @@ class Session:
 
     shared: dict[str, Any]
     """The arguments of the run that every reading of it repeats, the edit among them."""
+    chosen: Chosen
+    """The controls as they were for this run: a click does not read the next one's."""
     ids: tuple[int, ...]
     """The tokens that were read, prompt and generated ones."""
     n_prompt: int
@@ -50,13 +53,16 @@ class Session:
         return len(self.ids)
 
     @classmethod
-    def of(cls, shared: dict[str, Any], result: dict[str, Any], *, window: int) -> Session:
+    def of(
+        cls, shared: dict[str, Any], result: dict[str, Any], *, chosen: Chosen, window: int
+    ) -> Session:
         """The session right after a run: its last prediction is selected."""
         read = [name for name in result["components"] if name != "embed"]
         rows = grid_rows(result, read[0]) if read else []
         n_tokens, n_prompt = len(result["input"]["ids"]), result["input"]["n_prompt"]
         return cls(
             shared=shared,
+            chosen=chosen,
             ids=tuple(result["input"]["ids"]),
             n_prompt=n_prompt,
             window=window,
@@ -72,7 +78,9 @@ class Session:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Session:
         """The session that a JSON file holds: lists become tuples again."""
-        return cls(**{name: _frozen(value) for name, value in record.items()})
+        values: dict[str, Any] = {name: _frozen(value) for name, value in record.items()}
+        values["chosen"] = Chosen(**record["chosen"])
+        return cls(**values)
 
     def at(self, position: int) -> Session:
         """Look at another position; what was followed there is not followed here."""
@@ -83,6 +91,8 @@ class Session:
     def pin(self, token: int) -> Session:
         """Follow a token, and take its logit apart."""
         token = int(token)
+        if not self.pinned and any(token in line for line in self.lines):
+            return replace(self, target=token)
         # The first token to be chosen is compared with the answer, which is drawn first.
         pinned = self.pinned or self.lines[:1]
         if not any(token in line for line in pinned):

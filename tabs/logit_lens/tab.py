@@ -61,7 +61,7 @@ def build(shell: Shell) -> None:
     shell.on_detail(
         [parts.heatmap.export],
         _with_session(clicks.export, 1),
-        inputs=[parts.session, *controls.all()],
+        inputs=[parts.session],
         outputs=[saved],
     )
     _wire_looks(controls)
@@ -137,7 +137,7 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
 
 
 def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -> None:
-    inputs = [parts.session, *controls.all()]
+    again = [parts.session, *controls.all()]
     for event, handler in (
         (parts.heatmap.select, clicks.cell),
         (parts.heatmap.token, clicks.token),
@@ -157,17 +157,18 @@ def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks)
         shell.on_detail(
             [event],
             _with_session(handler, len(parts.detail)),
-            inputs=inputs,
+            # Few inputs: Gradio looks at every one of them before a click is sent.
+            inputs=again if handler == clicks.again else [parts.session],
             outputs=parts.detail,
             sheet=handler in (clicks.cell, clicks.position),
         )
 
-    def stepped(step: int, session: Session | None, *values: Any) -> tuple[Any, ...]:
+    def stepped(step: int, session: Session | None) -> tuple[Any, ...]:
         nothing = (gr.skip(),) * len(parts.detail)
-        return nothing if session is None else clicks.step(step, session, *values)
+        return nothing if session is None else clicks.step(step, session)
 
     shell.on_detail(
-        [parts.step.release], stepped, inputs=[parts.step, *inputs], outputs=parts.detail
+        [parts.step.release], stepped, inputs=[parts.step, parts.session], outputs=parts.detail
     )
 
 

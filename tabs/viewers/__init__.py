@@ -26,7 +26,7 @@ EVENTS = {
     "notice": (),
     "fold": (),
     "examples": ("example",),
-    "header": ("link", "language"),
+    "header": ("link", "language", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
     "token_strip": ("select",),

@@ -1,4 +1,5 @@
-// The top of the page. Takes {"languages": {code: name}}. "link" and "language" are answered in the
+// The top of the page. Takes {"languages": {code: name}}. Triggers "restore" when the address asks for
+// something, else "arrive". "link" and "language" are answered in the
 // browser: the page hands the values of its controls to `lens.viewers.header.link` and `.language`.
 const { language, link, go, make, mount, svg, t } = lens;
 let said = null;
@@ -29,7 +30,10 @@ function picker(languages, choose) {
   return select;
 }
 
-lens.viewers.header = ({ element, props, watch, trigger }) =>
+lens.viewers.header = ({ element, props, watch, trigger }) => {
+  const given = [...new URLSearchParams(location.search).keys()];
+  const plain = given.every((name) => ["lang", "__theme"].includes(name));
+  setTimeout(() => trigger(plain ? "arrive" : "restore", {}), 0);
   mount(element, props, watch, (root, { languages }) => {
     const share = make("button", "share", t("page.share"));
     share.type = "button";
@@ -43,6 +47,7 @@ lens.viewers.header = ({ element, props, watch, trigger }) =>
     const title = make("div", "title", logo(), make("h1", "", "LM Lens"), make("p", "", t("page.tagline")));
     root.replaceChildren(title, make("div", "tools", said, share, picker(languages, choose)));
   });
+};
 
 lens.viewers.header.language = (defaults, values) => go(defaults, values, asked);
 

@@ -229,7 +229,9 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     if (view.text !== props.value) take(value);
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
     const key = focused && ["fit", "export", "earlier", "later"].find((name) => focused.classList.contains(name));
-    const scrolled = view.toEnd || !face ? null : scrollOf(face.scroller);
+    // The last positions first; other columns from their start.
+    const start = value.columns.at(-1)?.token ? null : 0;
+    const scrolled = view.toEnd || !face ? start : scrollOf(face.scroller);
     grid = gridOf(value, view.key);
     const layout = layoutOf(grid, width, fonts(root), { fit: view.fit });
     const isLarge = grid.rows * grid.columns > TABLE_CELLS;
@@ -240,7 +242,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     view.active ??= view.selected ?? firstCell(grid);
     listenTo(face);
     root.replaceChildren(...[windows(value), face.scroller, foot(layout, () => draw(root, value, element.clientWidth))].filter(Boolean));
-    face.scroller.scrollLeft = scrolled ?? face.scroller.scrollWidth; // the last columns first
+    face.scroller.scrollLeft = scrolled ?? face.scroller.scrollWidth;
     [view.toEnd, view.shown] = [false, null];
     face.select(view.selected);
     if (focused) (key ? root.querySelector(`.${key}`) ?? face.focusable : face.focusable).focus({ preventScroll: true });
