@@ -26,6 +26,15 @@ _HOME = {
     "LogitLens": "lens",
     "lens_run": "lens",
     "logit_lens": "lens",
+    "ContributionGraph": "tree",
+    "GraphRun": "tree",
+    "contribution_graph": "tree",
+    "edge_details": "tree",
+    "ffn_details": "tree",
+    "graph_run": "tree",
+    "head_details": "tree",
+    "head_maps": "tree",
+    "node_details": "tree",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

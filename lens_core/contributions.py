@@ -4,8 +4,6 @@ A whole w is the sum of parts p_k. The proximity of a part is max(|w| - |w - p_k
 norm, its contribution the share of the proximities (Ferrando & Voita, 2024, arXiv 2403.00824;
 Tufanov et al., 2024, arXiv 2404.07004). Departures from their code: value biases are counted once,
 biases are a part of their own, and a whole that no part approaches is flagged, not made uniform.
-"compat" numerics add 1e-6 to every coordinate difference and keep proximities above 1e-5, as
-their code does.
 """
 
 from __future__ import annotations
@@ -17,14 +15,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lens_core.amounts import Measure, head_amounts, proximity
 from lens_core.errors import InputError
 
 if TYPE_CHECKING:
     from lens_core.decomposition import HeadParts
-
-NUMERICS = ("clean", "compat")
-COMPAT_SHIFT = 1e-6
-COMPAT_FLOOR = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,29 +34,6 @@ class Shares:
     """No part is nearer to the whole than zero is; all contributions are 0."""
     mlp: Float[Tensor, " position"] | None = None
     """That of the MLP where it enters the same sum (parallel layers)."""
-
-
-def proximity(
-    whole: Float[Tensor, "*#row d_model"],
-    part: Float[Tensor, "*#row d_model"],
-    *,
-    order: int = 1,
-    numerics: str = "clean",
-) -> Float[Tensor, "*row"]:
-    """max(|whole| - |whole - part|, 0) of each row, in the L1 or L2 norm.
-
-    Raises:
-        InputError: another numerics than "clean" and "compat".
-    """
-    if numerics not in NUMERICS:
-        raise InputError(f'numerics is "{numerics}"; it can be "clean" or "compat".')
-    whole, part = whole.float(), part.float()
-    if numerics == "clean":
-        near = whole.norm(order, -1) - (whole - part).norm(order, -1)
-        return near.clamp_min(0.0)
-    # The shift applies to both distances: the one from zero, and the one from the part.
-    near = (whole + COMPAT_SHIFT).norm(order, -1) - (whole - part + COMPAT_SHIFT).norm(order, -1)
-    return near.clamp_min(COMPAT_FLOOR)
 
 
 def normalised(
@@ -93,7 +65,7 @@ def attention_shares(
     numerics: str = "clean",
     bias: str = "part",
     mlp_out: Float[Tensor, "position d_model"] | None = None,
-    targets_at_once: int = 8,
+    targets_at_once: int | None = None,
 ) -> Shares:
     """Contributions of every (source, head) to the state after attention: [position, source, head].
 
@@ -102,18 +74,9 @@ def attention_shares(
     in clean numerics; in compat numerics they get the floor.
     """
     _check_bias(bias)
-    heads, length, _ = parts.pattern.shape
-    near = torch.zeros(length, length, heads, device=parts.whole.device)
-    last = length if numerics == "compat" else None
-    for head in range(heads):
-        for start in range(0, length, targets_at_once):
-            stop = min(start + targets_at_once, length)
-            seen = last or stop
-            part = parts.part(head, slice(start, stop), seen)
-            whole = parts.whole[start:stop, None]
-            near[start:stop, :seen, head] = proximity(whole, part, order=order, numerics=numerics)
-    if numerics == "clean":
-        near *= torch.ones(length, length, device=near.device).tril()[:, :, None]
+    measure = Measure(f"l{order}", numerics)
+    every = torch.arange(len(parts.whole), device=parts.whole.device)
+    near = head_amounts(parts, every, measure, targets_at_once=targets_at_once)
     near_mlp = None
     if mlp_out is not None:
         near_mlp = proximity(parts.whole, mlp_out, order=order, numerics=numerics)

@@ -1,0 +1,299 @@
+"""What an edge of the graph says: its heads, their maps, and the tokens that they write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_core.amounts import Measure
+from lens_core.decomposition import HeadParts
+from lens_core.errors import InputError
+from lens_core.lens.options import MAX_K, one_of, whole_number
+from lens_core.models import LoadedModel
+from lens_core.tree.nodes import Node
+from lens_core.tree.options import BIASES, Weighing, check_node
+from lens_core.tree.pushed import Pushed, detail_header, detail_json, pushed, vocabulary
+from lens_core.tree.rows import Row, RowSource
+from lens_core.tree.run import GraphRun, check_run
+from lens_core.tree.visiting import EDGE_KINDS
+from lens_core.tree.weighing import weigh
+
+Edge = tuple[str, str]
+"""The names of its source and its destination."""
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeDetails:
+    """One edge, with every head of an attention edge. Shares are those before any threshold."""
+
+    header: Mapping[str, Any]
+    src: str
+    dst: str
+    kind: str
+    weight: float
+    """Share of the source in the destination; heads added up."""
+    contribution: Float[np.ndarray, " head"]
+    """Share of each head; empty for edges without attention."""
+    pattern: Float[np.ndarray, " head"]
+    """How much each head looks from the destination to the source."""
+    length: Float[np.ndarray, " head"]
+    """L2 norm of what each head moves, as it is added to the stream."""
+    kv_head: Int[np.ndarray, " head"]
+    """The key/value head that each head reads."""
+    kv_contribution: Float[np.ndarray, " kv_head"]
+    """Shares added up by key/value head."""
+    degenerate: bool
+    """The destination has no shares: no part is nearer to it than zero is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values by the schema lens_core/graph_edge/1."""
+        return detail_json(self)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadMaps:
+    """One head at all positions."""
+
+    header: Mapping[str, Any]
+    layer: int
+    head: int
+    pattern: Float[np.ndarray, "query key"]
+    """After the softmax."""
+    contribution: Float[np.ndarray, "query key"]
+    """Share of what the head moves in the state of the query, before any threshold."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values by the schema lens_core/graph_head_maps/1."""
+        return detail_json(self)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadDetails:
+    """What one head writes."""
+
+    header: Mapping[str, Any]
+    vocab: dict[str, Any]
+    src: str
+    dst: str
+    head: int
+    pattern: float
+    on_edge: Pushed | None
+    """Tokens promoted and suppressed by what it moves along this edge; None where parts cannot be
+    read as logits."""
+    in_all: Pushed | None
+    """The same for what it moves from all positions together."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values by the schema lens_core/graph_head/1."""
+        return detail_json(self)
+
+
+@torch.no_grad()
+def edge_details(
+    loaded: LoadedModel,
+    run: GraphRun,
+    edge: Edge,
+    *,
+    kind: str | None = None,
+    measure: Measure | None = None,
+    bias: str = "part",
+) -> EdgeDetails:
+    """The heads that carry an edge.
+
+    Args:
+        loaded: the model.
+        run: what `graph_run` gave for it.
+        edge: source and destination, such as ("I1_3", "A2_5").
+        kind: residual, attention, ffn, bias or mixer; None takes attention where it can be.
+        measure: how amounts are measured; None is the L1 proximity.
+        bias: "part" or "ignore", as in the graph.
+
+    Raises:
+        InputError: an edge that no graph of this model has, or a run that does not fit.
+    """
+    src, dst = (check_node(loaded, name, len(run.ids)) for name in edge)
+    kind = _kind(loaded, src, dst, kind)
+    options = _unthresholded(measure, bias)
+    with loaded.lock:
+        check_run(run, loaded, None)
+        source = RowSource(loaded, run, options.measure)
+        # Both edges of an MLP carry the share of the MLP in the layer's output.
+        into = Node("I", dst.layer, dst.position) if dst.letter == "M" else dst
+        (row,) = source.rows(into.layer, into.letter, [into.position])
+        shares, weight, degenerate = _shares(row, options, kind, position=into.position, src=src)
+        pattern, length = _moved(source, into, src) if kind == "attention" else (shares, shares)
+        header = detail_header(loaded, "graph_edge", run)
+    groups = _groups(loaded) if kind == "attention" else np.zeros(0, np.int64)
+    by_group = np.zeros(loaded.facts.n_kv_heads if len(groups) else 0, np.float32)
+    np.add.at(by_group, groups, shares)
+    return EdgeDetails(
+        header, src.id, dst.id, kind, weight, shares, pattern, length, groups, by_group, degenerate
+    )
+
+
+@torch.no_grad()
+def head_maps(
+    loaded: LoadedModel,
+    run: GraphRun,
+    layer: int,
+    head: int,
+    *,
+    measure: Measure | None = None,
+    bias: str = "part",
+) -> HeadMaps:
+    """Where one head looks, and what it contributes from there, at all positions.
+
+    Raises:
+        InputError: a layer without a pattern, a head that does not exist, or a run that does not
+            fit.
+    """
+    whole_number("layer", layer, 0, loaded.n_layers - 1)
+    whole_number("head", head, 0, loaded.facts.n_heads - 1)
+    options = _unthresholded(measure, bias)
+    with loaded.lock:
+        check_run(run, loaded, None)
+        attention = run.attention[layer]
+        if attention is None:
+            raise InputError(f"Layer {layer} of {loaded.facts.id} has no attention pattern.")
+        source = RowSource(loaded, run, options.measure)
+        positions = list(range(len(run.ids)))
+        rows = source.rows(layer, "A" if source.has_mid(layer) else "I", positions)
+        found = np.zeros((len(positions), len(positions)), np.float32)
+        for at, row in zip(positions, rows, strict=True):
+            weights = weigh(row, options, at)
+            if weights.heads is not None:
+                found[at, : len(weights.heads)] = weights.heads[:, head]
+        header = detail_header(loaded, "graph_head_maps", run)
+    return HeadMaps(header, layer, head, attention.pattern[head].cpu().numpy(), found)
+
+
+@torch.no_grad()
+def head_details(
+    loaded: LoadedModel, run: GraphRun, edge: Edge, head: int, *, k: int = 15
+) -> HeadDetails:
+    """The tokens that a head promotes and suppresses by what it moves along an attention edge.
+
+    Raises:
+        InputError: no attention edge, a head that does not exist, `k` outside 1 to 50, or a run
+            that does not fit.
+    """
+    src, dst = (check_node(loaded, name, len(run.ids)) for name in edge)
+    _kind(loaded, src, dst, "attention")
+    whole_number("head", head, 0, loaded.facts.n_heads - 1)
+    k = whole_number("k", k, 1, min(MAX_K, loaded.facts.vocab_size))
+    with loaded.lock:
+        check_run(run, loaded, None)
+        parts = run.dissection(loaded).heads(dst.layer)
+        assert parts is not None
+        moved = _of_head(parts, head, dst.position)
+        vectors = torch.stack([moved[src.position], moved.sum(0)])
+        both = pushed(loaded, run, vectors, position=dst.position, k=k)
+        header = detail_header(loaded, "graph_head", run)
+        pattern = float(parts.pattern[head, dst.position, src.position])
+    one, every = (None, None) if both is None else (_row(both, 0), _row(both, 1))
+    vocab = vocabulary(loaded, () if both is None else both.ids)
+    return HeadDetails(header, vocab, src.id, dst.id, head, pattern, one, every)
+
+
+def _unthresholded(measure: Measure | None, bias: str) -> Weighing:
+    """The options under which every part keeps its share."""
+    one_of("bias", bias, BIASES)
+    return Weighing(measure or Measure(), bias, threshold=0.0, renormalise=False)
+
+
+def _kind(loaded: LoadedModel, src: Node, dst: Node, kind: str | None) -> str:
+    """What an edge between two nodes is.
+
+    Raises:
+        InputError: no graph of this model has such an edge.
+    """
+    found = _possible(loaded, src, dst)
+    if kind is None and found:
+        return found[0]
+    if kind in found:
+        return kind
+    if kind is not None:
+        one_of("kind", kind, EDGE_KINDS)
+    said = f"only {' and '.join(found)}" if found else "none"
+    wanted = f"{kind} edge" if kind else "edge"
+    raise InputError(f"There is no {wanted} from {src.id} to {dst.id} in this model ({said}).")
+
+
+def _possible(loaded: LoadedModel, src: Node, dst: Node) -> list[str]:
+    """The kinds of edge between two nodes, attention first."""
+    parts = loaded.anatomy.layers[dst.layer]
+    first = "A" if parts.has_mid else "I"
+    enters = (src.letter, src.layer) == (("I", dst.layer - 1) if dst.layer else ("X", 0))
+    same = src.position == dst.position
+    opaque = dst.layer in loaded.self_check.layers_without_attention
+    found = []
+    if dst.letter == first and enters:
+        if src.position <= dst.position and not opaque:
+            found.append("attention")
+        if same:
+            found.append("residual")
+    inside = src.layer == dst.layer and same
+    if inside and dst.letter == first and src.letter == "B" and not opaque:
+        found.append("bias")
+    if inside and dst.letter == first and src.letter == "S" and opaque:
+        found.append("mixer")
+    if inside and parts.has_mid and (src.letter, dst.letter) == ("A", "I"):
+        found.append("residual")
+    reads = enters and same if not parts.has_mid else inside and src.letter == "A"
+    if (dst.letter == "M" and reads) or (inside and (src.letter, dst.letter) == ("M", "I")):
+        found.append("ffn")
+    return found
+
+
+def _shares(
+    row: Row, options: Weighing, kind: str, *, position: int, src: Node
+) -> tuple[Float[np.ndarray, " head"], float, bool]:
+    """The share of every head, of the whole edge, and whether there are shares at all."""
+    weights = weigh(row, options, position)
+    nothing = np.zeros(0, np.float32)
+    if kind != "attention":
+        name = {"ffn": "mlp"}.get(kind, kind)
+        return nothing, float(getattr(weights, name)), weights.degenerate
+    if weights.heads is None:
+        heads = nothing if row.heads is None else np.zeros(row.heads.shape[1], np.float32)
+        return heads, 0.0, weights.degenerate
+    heads = weights.heads[src.position].astype(np.float32)
+    return heads, float(heads.sum(dtype=np.float64)), weights.degenerate
+
+
+def _moved(
+    source: RowSource, dst: Node, src: Node
+) -> tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]]:
+    """Pattern and length of what every head moves along an edge."""
+    parts = source.dissection.heads(dst.layer)
+    assert parts is not None
+    at, key = dst.position, src.position
+    groups = len(parts.pattern) // len(parts.values)
+    values = parts.values[:, key].repeat_interleave(groups, 0)
+    if parts.gate is not None:
+        values = values * parts.gate[at]
+    pattern = parts.pattern[:, at, key]
+    vectors = torch.einsum("hv,hvd->hd", values, parts.weight)
+    lengths = vectors.norm(2, -1) * pattern * parts.factor[at].abs()
+    return pattern.cpu().numpy(), lengths.cpu().numpy()
+
+
+def _of_head(parts: HeadParts, head: int, at: int) -> Float[Tensor, "key d_model"]:
+    """What one head moves to a position from every earlier one."""
+    return parts.part(head, slice(at, at + 1), at + 1)[0]
+
+
+def _row(found: Pushed, index: int) -> Pushed:
+    return Pushed(*(getattr(found, name)[index] for name in Pushed.__dataclass_fields__))
+
+
+def _groups(loaded: LoadedModel) -> Int[np.ndarray, " head"]:
+    """The key/value head of every head."""
+    facts = loaded.facts
+    return np.arange(facts.n_heads) * facts.n_kv_heads // facts.n_heads
