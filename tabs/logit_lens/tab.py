@@ -187,10 +187,7 @@ def _with_session(
 
 def _wire_looks(controls: Controls) -> None:
     """Choices that the browser answers by itself."""
-    tell = (
-        "(value) => ['lens-map-grid', 'lens-map-ranks'].forEach((id) => lens.tell(id, %s, value))"
-    )
-    colour = tell % json.dumps("quantity")
+    colour = f"(key) => {json.dumps([GRID, RANKS])}.forEach((id) => lens.tell(id, 'quantity', key))"
     controls.colour.change(None, inputs=[controls.colour], js=colour, **PRIVATE)
     read = "(value) => { document.querySelector('#lens-panel-map').dataset.read = value; }"
     controls.read_at.change(None, inputs=[controls.read_at], js=read, **PRIVATE)

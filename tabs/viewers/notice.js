@@ -2,14 +2,19 @@
 // without a value.
 const { make, mount, phrase, t } = lens;
 
-lens.viewers.notice = ({ element, props, watch }) =>
+lens.viewers.notice = ({ element, props, watch }) => {
+  let closed = null;
   mount(element, props, watch, (root, { text, items }) => {
-    if (!text) return root.replaceChildren();
+    if (!text || closed === props.value) return root.replaceChildren();
     const close = make("button", "", "×");
     close.type = "button";
     close.setAttribute("aria-label", t("page.close"));
-    close.addEventListener("click", () => root.replaceChildren());
+    close.addEventListener("click", () => {
+      closed = props.value; // drawn again when the width changes
+      root.replaceChildren();
+    });
     const line = make("div", "notice", make("span", "icon", "▲"), make("span", "text", [text, ...(items ?? [])].map(phrase).join(" ")), close);
     line.setAttribute("role", "status");
-    root.replaceChildren(line);
+    return root.replaceChildren(line);
   });
+};

@@ -2,7 +2,7 @@
 // "total", "actions": [{"name", "text", "limit"}], "ran": {"tab", "bar"}}. States: "loading" while the model
 // stack comes up, then "ready"; "busy" during a run, which dims the results below; then "done",
 // "stopped", "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
-const { make, mount, phrase, t } = lens;
+const { make, mount, phrase, refill, t } = lens;
 const ICONS = { error: "✕", off: "▲", stale: "↻", stopped: "■" };
 const LOUD = ["busy", "loading", "error", "off", "stale", "stopped"];
 let began = null;
@@ -10,6 +10,7 @@ let began = null;
 function button(text, act, className = "") {
   const one = make("button", className, text);
   one.type = "button";
+  one.dataset.focus = className || text;
   one.addEventListener("click", act);
   return one;
 }
@@ -53,6 +54,8 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
 
   function draw(root, status) {
     const known = document.body.dataset.lensState;
+    // The model stack may be ready while something else is being said already.
+    if (["ready", "loading"].includes(status.state) && ![undefined, "loading"].includes(known)) return;
     const waits = status.state === "busy" || status.state === "loading";
     if (waits && known !== status.state) {
       began = performance.now();
@@ -69,9 +72,9 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     line.append(words);
     const actions = (status.actions ?? []).map((action) => button(phrase(action.text), () => ACTIONS[action.name](action)));
     if (actions.length) words.append(make("div", "actions", ...actions));
-    root.replaceChildren(line);
     if (waits) progress(line, status);
     if (status.state === "busy") line.append(button(t("status.stop"), stop, "stop"));
+    refill(root, line);
     root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
     // What belongs to the run before is not to be clicked.

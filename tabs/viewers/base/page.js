@@ -112,9 +112,8 @@ function closeSheet() {
   delete document.body.dataset.lensSheet;
 }
 
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") closeSheet();
-});
+// On its way down, since what has the focus may keep the key to itself.
+document.addEventListener("keydown", (event) => event.key === "Escape" && closeSheet(), true);
 
 // Ctrl/Cmd+Enter anywhere runs; blur first, so that the prompt's value is committed.
 document.addEventListener(
