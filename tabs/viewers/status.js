@@ -6,6 +6,7 @@ const { make, mount, phrase, refill, t } = lens;
 const ICONS = { error: "✕", off: "▲", stale: "↻", stopped: "■" };
 const LOUD = ["busy", "loading", "error", "off", "stale", "stopped"];
 let began = null;
+let latest = {};
 
 function button(text, act, className = "") {
   const one = make("button", className, text);
@@ -20,24 +21,29 @@ function seconds(value) {
 }
 
 // How far a run is: a bar where it can be told, the time it took and the time it will take.
-function progress(root, status) {
+function progress(root) {
   const clock = make("span", "clock");
   const tick = () => {
     if (!clock.isConnected && clock.dataset.drawn) return;
     clock.dataset.drawn = "1";
+    const { done, total } = latest;
     const passed = (performance.now() - began) / 1000;
-    const left = status.done ? (passed * (status.total - status.done)) / status.done : null;
+    const left = done ? (passed * (total - done)) / done : null;
     clock.textContent =
       left === null || left < 1
         ? t("status.passed", { seconds: seconds(passed) })
         : t("status.left", { seconds: seconds(passed), left: seconds(left) });
     setTimeout(tick, 250);
   };
-  const rail = make("div", "rail", make("span", "bar"));
-  rail.firstChild.style.width = `${(100 * (status.done ?? 0)) / (status.total || 1)}%`;
-  rail.classList.toggle("unknown", !status.total);
-  root.append(clock, rail);
+  root.append(clock, make("div", "rail", make("span", "bar")));
   tick();
+}
+
+// The words and the bar of what is drawn already: Stop stays the button it was, under the pointer too.
+function tell(root, { text, done, total }) {
+  root.querySelector(".text").textContent = phrase(text);
+  root.querySelector(".bar").style.width = `${(100 * (done ?? 0)) / (total || 1)}%`;
+  root.querySelector(".rail").classList.toggle("unknown", !total);
 }
 
 function focusPrompt() {
@@ -55,11 +61,16 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
   function draw(root, status) {
     const known = document.body.dataset.lensState;
     // The model stack may be ready while something else is being said already.
-    if (["ready", "loading"].includes(status.state) && ![undefined, "loading"].includes(known)) return;
+    if (["ready", "loading"].includes(status.state) && ![undefined, "loading"].includes(known)) return undefined;
     const waits = status.state === "busy" || status.state === "loading";
     if (waits && known !== status.state) {
       began = performance.now();
       lens.shell.stopping = false;
+    }
+    latest = status;
+    if (waits && root.querySelector(`.status.${status.state}`)) {
+      document.body.dataset.lensState = status.state;
+      return tell(root, status);
     }
     if (status.ran) lens.setRan(status.ran.tab, status.ran.bar);
     const line = make("div", `status ${status.state}`);
@@ -72,9 +83,10 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     line.append(words);
     const actions = (status.actions ?? []).map((action) => button(phrase(action.text), () => ACTIONS[action.name](action)));
     if (actions.length) words.append(make("div", "actions", ...actions));
-    if (waits) progress(line, status);
+    if (waits) progress(line);
     if (status.state === "busy") line.append(button(t("status.stop"), stop, "stop"));
     refill(root, line);
+    if (waits) tell(root, status);
     root.classList.toggle("quiet", !LOUD.includes(status.state));
     root.dataset.state = status.state;
     // What belongs to the run before is not to be clicked.
@@ -82,6 +94,7 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     document.body.dataset.lensState = status.state;
     // The bar may have changed while it ran.
     if (status.state === "done" && document.body.dataset.lensStale) lens.refresh();
+    return undefined;
   }
 
   mount(element, props, watch, draw);
