@@ -18,6 +18,7 @@ import app
 from lens_core.progress import Stopped, tick
 from tabs import operations
 from tabs.background import Progress
+from tabs.page import page_head
 from tabs.runtime import Stack
 from tabs.words import LANGUAGES, words
 
@@ -101,34 +102,25 @@ def slow(monkeypatch: pytest.MonkeyPatch, served: Served) -> Iterator[Slow]:
 # ---- the first visit
 
 
-class Starting:
-    """The page of an app whose model stack comes up when the test says so."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.blocks, self.runtime = app.build(app.Settings())
-        self.runtime.stack = Stack(self._load)
-        options = app.launch_options(app.Settings())
-        _, self.url, _ = self.blocks.launch(prevent_thread_lock=True, quiet=True, **options)
-
-    def _load(self) -> Iterator[Progress]:
-        yield Progress("status.stack", {})
-        assert self.go.wait(LONGEST / 1000)
-        yield from self.runtime._load_stack()
-
-
 @pytest.fixture
-def starting() -> Iterator[Starting]:
-    starting = Starting()
-    yield starting
-    starting.go.set()
-    starting.blocks.close()
+def starting(monkeypatch: pytest.MonkeyPatch, served: Served) -> Iterator[threading.Event]:
+    """The model stack comes up when the test says so."""
+    go = threading.Event()
+
+    def load() -> Iterator[Progress]:
+        yield Progress("status.stack", {})
+        assert go.wait(LONGEST / 1000)
+        yield from served.runtime._load_stack()
+
+    monkeypatch.setattr(served.runtime, "stack", Stack(load))
+    yield go
+    go.set()
 
 
 def test_a_first_visit_shows_a_finished_example_before_a_model_is_there(
-    browser: Browser, starting: Starting
+    visits: Callable[..., Visit], starting: threading.Event
 ) -> None:
-    visit = Visit(browser, starting.url, wait=False)
+    visit = visits(wait=False)
     visit.map.wait_for()
     assert visit.states[-1] == "loading"
     assert "done" not in visit.states
@@ -139,32 +131,30 @@ def test_a_first_visit_shows_a_finished_example_before_a_model_is_there(
     expect(visit.attribution).to_contain_text("Adds up")
     assert len(visit.lines()) > 1
     expect(visit.page.locator("#lens-strip")).to_contain_text("prepared example")
-    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
+    expect(visit.result).to_have_css("opacity", "1")
     visit.cell(2, -1).hover()
     expect(visit.card).to_contain_text("KL to the final prediction")
     visit.cell(6, 1).click()
-    starting.go.set()
+    starting.set()
     visit.wait("ready")
     expect(visit.attribution.locator("h2")).to_contain_text("The")
     assert "busy" not in visit.states, "the example is not run again"
-    visit.close()
 
 
 def test_a_run_that_was_asked_for_early_is_not_called_ready_before_it_is_done(
-    browser: Browser, starting: Starting, slow: Slow
+    visits: Callable[..., Visit], starting: threading.Event, slow: Slow
 ) -> None:
-    visit = Visit(browser, starting.url, wait=False)
+    visit = visits(wait=False)
     visit.map.wait_for()
     visit.page.wait_for_function("states.includes('loading')")
     visit.page.locator("button.lens-run").click()
     visit.wait("busy")
-    starting.go.set()
+    starting.set()
     expect(visit.status).to_contain_text("Reading layer", timeout=LONGEST)
     expect(visit.status.get_by_role("button", name="Stop")).to_be_visible()
     with visit.running():
         slow.go.set()
     assert "ready" not in visit.states
-    visit.close()
 
 
 # ---- running
@@ -202,9 +192,9 @@ def test_a_run_says_from_the_first_moment_what_it_does_and_how_long_it_takes(
         assert visit.page.evaluate("document.body.dataset.lensState") == "busy"
         expect(visit.status).to_contain_text("Reading layer")
         expect(visit.status.locator(".clock")).to_contain_text(re.compile(r"\d s"))
-        expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "0.45")
+        expect(visit.result).to_have_css("opacity", "0.45")
         slow.go.set()
-    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
+    expect(visit.result).to_have_css("opacity", "1")
 
 
 def test_stop_ends_the_work_and_the_page_goes_on(visit: Visit, slow: Slow) -> None:
@@ -290,13 +280,12 @@ def test_a_run_after_an_earlier_window_shows_the_end_again(visit: Visit) -> None
 
 
 def test_a_result_of_another_prompt_is_veiled_until_it_is_run(visit: Visit) -> None:
-    result = visit.page.locator(".lens-result").first
     visit.type(OTHER)
     expect(visit.status).to_contain_text("The prompt changed")
-    expect(result).to_have_css("opacity", "0.45")
+    expect(visit.result).to_have_css("opacity", "0.45")
     with visit.running():
         visit.status.get_by_role("button", name="Run again").click()
-    expect(result).to_have_css("opacity", "1")
+    expect(visit.result).to_have_css("opacity", "1")
     assert visit.prompt_read() == OTHER
 
 
@@ -305,7 +294,7 @@ def test_the_veil_goes_when_the_prompt_is_put_back(visit: Visit) -> None:
     expect(visit.status).to_contain_text("The prompt changed")
     visit.type(PROMPT)
     expect(visit.page.locator("body")).to_have_attribute("data-lens-stale", "")
-    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "1")
+    expect(visit.result).to_have_css("opacity", "1")
 
 
 def test_another_template_veils_and_run_again_reads_with_it(visit: Visit) -> None:
@@ -373,7 +362,7 @@ def test_a_prompt_that_is_too_long_is_shortened_on_a_click(visit: Visit, new_tok
     visit.run("error", prompt="word " * 700)
     for part in ("tokens", "512", "Shorten"):
         expect(visit.status).to_contain_text(part)
-    expect(visit.page.locator(".lens-result").first).to_have_css("opacity", "0.45")
+    expect(visit.result).to_have_css("opacity", "0.45")
     keep = visit.status.get_by_role("button", name="Keep the last")
     limit = int(re.findall(r"\d+", keep.inner_text())[0])
     assert limit == 512 - new_tokens
@@ -427,7 +416,7 @@ def test_the_picker_changes_the_language_and_nothing_else(visit: Visit, language
     visit.choose("colour", "Entropy")
     visit.choose("view", "One position")
     visit.run(prompt=OTHER)
-    shown = visit.table()
+    shown = visit.table(visit.ranks)
     with visit.page.expect_navigation():
         visit.page.locator(".lens-header select").select_option(language)
     visit.wait("done")
@@ -435,11 +424,11 @@ def test_the_picker_changes_the_language_and_nothing_else(visit: Visit, language
     expect(visit.page.locator("html")).to_have_attribute("lang", LOCALES[language])
     expect(visit.page.locator("button.lens-run")).to_contain_text(said["bar.run"])
     assert visit.prompt.input_value() == visit.prompt_read() == OTHER
-    assert visit.table() == shown
+    expect(visit.ranks).to_be_visible()
+    assert visit.table(visit.ranks) == shown
     expect(visit.page.locator(".lens-choose-colour .selected")).to_have_text(
         said["lens.colour_entropy"]
     )
-    expect(visit.ranks).to_be_visible()
     visit.page.locator(".lens-more > button").click()
     expect(visit.page.get_by_label(said["lens.seed"], exact=True)).to_have_value("7")
 
@@ -564,6 +553,25 @@ def test_a_link_with_wrong_values_says_so_and_the_page_works(visits: Callable[..
     visit.notice.get_by_role("button", name="Close").click()
     visit.run(prompt=PROMPT)
     expect(visit.notice).to_have_count(0)
+
+
+ARRIVE = """(ran) => {
+  const bar = ["demo", "7+5=", "plain", "none"];
+  let runs = 0;
+  lens.arrive(["prompt"], bar);
+  lens.register("logit_lens", () => { runs += 1; }, ran ? bar : null);
+  return runs;
+}"""
+
+
+@pytest.mark.parametrize(("shows", "runs"), [(False, 1), (True, 0)])
+def test_a_page_that_arrives_before_its_tab_runs_what_the_tab_does_not_show(
+    browser: Browser, shows: bool, runs: int
+) -> None:
+    page = browser.new_page()
+    page.set_content(f"<html><head>{page_head({})}</head><body></body></html>")
+    assert page.evaluate(ARRIVE, shows) == runs
+    page.close()
 
 
 # ---- prompts that attack, visitors that meet

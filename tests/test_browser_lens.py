@@ -79,21 +79,22 @@ def test_a_cell_that_is_clicked_pins_its_token_in_every_view(visit: Visit) -> No
     visit.cell(4, -1).click()
     expect(visit.cell(4, -1)).to_have_class(re.compile("selected"))
     expect(visit.attribution.locator("h2")).to_have_text("Who pushed  France up")
-    assert visit.lines() == [" Paris", " France"], "compared with the answer"
+    assert " France" in visit.lines()
     expect(drawn).not_to_have_attribute("data-drawn", before or "")
     visit.page.locator(".lens-chart").get_by_role("button", name="Show as a table").click()
     heads = visit.page.locator(".lens-chart table thead th").all_inner_texts()
-    assert [head.replace("·", " ").strip() for head in heads] == ["Paris", "France"]
+    assert {head.replace("·", " ").strip() for head in heads} >= {"Paris", "France"}
     expect(visit.card).to_be_visible()
 
 
 def test_a_token_of_the_pinned_card_can_be_followed(visit: Visit) -> None:
     visit.cell(0, -1).click()
-    chip = visit.card.locator("button.chip").nth(1)
+    chip = visit.card.locator("button.chip").nth(3)
     token = chip.locator(".lens-text").text_content()
+    assert token not in visit.lines()
     chip.click()
     expect(visit.attribution.locator("h2 .lens-text")).to_have_text(str(token))
-    assert token in visit.lines()
+    assert visit.lines() == [" Paris", token], "compared with the answer"
 
 
 def test_another_position_is_looked_at_from_a_cell_the_strip_and_back(visit: Visit) -> None:
@@ -203,7 +204,7 @@ def test_important_layers_only_and_what_is_said_where_there_is_none(visit: Visit
     assert shown == important
     visit.option("threshold").fill("100")
     visit.option("threshold").press("Enter")
-    expect(visit.page.locator("#lens-ranks")).to_contain_text("No layer is above the limit")
+    expect(visit.page.locator("#lens-ranks")).to_contain_text(words()["en"]["lens.none_important"])
     visit.option("threshold").fill("abc")
     visit.option("threshold").press("Enter")
     expect(visit.page.locator("#lens-ranks")).to_contain_text("abc")
@@ -211,8 +212,7 @@ def test_important_layers_only_and_what_is_said_where_there_is_none(visit: Visit
 
 def test_every_n_th_layer_and_fewer_tokens_are_read_on_choice(visit: Visit) -> None:
     visit.open_options()
-    with visit.running():
-        visit.set("k", "3")
+    visit.set("k", "3")
     visit.cell(0, -1).hover()
     expect(visit.card.locator(".bars li")).to_have_count(3)
     visit.page.mouse.move(0, 0)
@@ -220,6 +220,15 @@ def test_every_n_th_layer_and_fewer_tokens_are_read_on_choice(visit: Visit) -> N
         visit.option("stride").click()
         visit.page.get_by_role("option", name="2", exact=True).click()
     expect(visit.map.locator("tbody th")).to_have_text(["L5", "L3", "L1", "embed"])
+
+
+def test_no_text_was_left_without_its_values(visit: Visit) -> None:
+    for view in ("One position", "All positions"):
+        visit.choose("view", view)
+        visit.cell(0, -1).wait_for(state="visible" if view == "All positions" else "hidden")
+        assert not re.findall(r"\{\w+\}", visit.page.locator(".gradio-container").inner_text())
+        captions = visit.page.locator("caption").all_text_contents()
+        assert not re.findall(r"\{\w+\}", " ".join(captions))
 
 
 # ---- generated tokens, long prompts
@@ -336,7 +345,7 @@ def test_a_file_that_is_no_edit_is_answered_in_place(visit: Visit, tmp_path: Pat
     path.write_bytes(b"<b>nothing</b>")
     expect(visit.notice).to_have_count(0)
     open_edit(visit, path)
-    expect(visit.notice).to_contain_text("edit")
+    expect(visit.notice).to_contain_text("safetensors")
     expect(visit.page.locator(".lens-edit input")).to_have_value("None (original)")
     visit.run()
 

@@ -17,8 +17,9 @@ from lens_core.edits import applied, make_edit
 from lens_core.models import LoadedModel
 from tabs import said
 from tabs.logit_lens import views
+from tabs.logit_lens.choices import Chosen
 from tabs.logit_lens.clicks import CANDIDATES, WINDOW, Clicks
-from tabs.logit_lens.controls import COLOURS, CRITERIA, READ_AT, Chosen
+from tabs.logit_lens.controls import COLOURS, CRITERIA, READ_AT
 from tabs.logit_lens.position_views import STACK
 from tabs.logit_lens.session import MAX_GROUP, MAX_LINES, Session
 from tabs.logit_lens.tab import _with_session
@@ -37,7 +38,6 @@ SHARED = {
 }
 COUNTING = {**SHARED, "prompt": "red blue green red blue green red blue"}
 """Goes on for some tokens."""
-CHOSEN = dataclasses.astuple(Chosen())
 LONG = "one two three four five six seven eight nine ten " * 12
 
 
@@ -92,12 +92,10 @@ def event(**data: Any) -> gr.EventData:
     return gr.EventData(None, data)
 
 
-def click(clicks: Clicks, name: str, session: Session | None, *, k: int = 5, **data: Any) -> Drawn:
+def click(clicks: Clicks, name: str, session: Session, **data: Any) -> Drawn:
     """What the tab shows after an event."""
-    values = dataclasses.astuple(Chosen(k=k))
-    return Drawn(
-        None, None, None, None, *shown(getattr(clicks, name)(event(**data), session, *values))
-    )
+    answer = getattr(clicks, name)(event(**data), session)
+    return Drawn(None, None, None, None, *shown(answer))
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +114,7 @@ def close(value: float, other: float) -> bool:
 def session(**changes: Any) -> Session:
     values: dict[str, Any] = {
         "shared": SHARED,
+        "chosen": Chosen(),
         "ids": (0, 1, 2, 3, 4, 5),
         "n_prompt": 6,
         "window": 0,
@@ -136,7 +135,11 @@ def test_the_first_pin_is_compared_with_the_answer() -> None:
 def test_a_pin_twice_is_a_pin_once() -> None:
     once = session().pin(9)
     assert once.pin(9) == once
-    assert session().pin(6).pinned == ((6,),)
+
+
+def test_a_candidate_that_is_drawn_is_taken_apart_among_the_others() -> None:
+    found = session().pin(7)
+    assert (found.pinned, found.lines, found.target) == ((), session().lines, 7)
 
 
 def test_the_oldest_line_goes_when_there_are_too_many() -> None:
@@ -443,15 +446,13 @@ def test_what_the_browser_sends_is_not_trusted(
 @pytest.mark.parametrize("name", sorted({name for name, _ in BAD_EVENTS}))
 def test_what_is_no_record_is_refused_too(clicks: Clicks, first: Drawn, name: str) -> None:
     with pytest.raises(gr.Error, match="There is no"):
-        getattr(clicks, name)(
-            gr.EventData(None, "x"), first.session, *dataclasses.astuple(Chosen())
-        )
+        getattr(clicks, name)(gr.EventData(None, "x"), first.session)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BAD_EVENTS}))
 def test_a_click_before_any_run_changes_nothing(clicks: Clicks, name: str) -> None:
     handler = _with_session(getattr(clicks, name), 7)
-    assert handler(event(), None, *CHOSEN) == (gr.skip(),) * 7
+    assert handler(event(), None) == (gr.skip(),) * 7
 
 
 @pytest.mark.parametrize(
@@ -522,12 +523,13 @@ def test_an_earlier_window_says_nothing_of_the_end(clicks: Clicks) -> None:
     assert last.result is not None
     assert said.prediction(earlier.result) is None
     assert said.prediction(last.result) is not None
+    assert earlier.heatmap is not None
     settled = [note for note in earlier.heatmap["notes"] if "settled" in str(note)]
     assert settled == []
 
 
 def test_the_same_seed_writes_the_same_and_each_token_has_a_step(clicks: Clicks) -> None:
-    sampled = {"generate": 6, "temperature": 1.5, "seed": 7, "shared": COUNTING}
+    sampled: Any = {"generate": 6, "temperature": 1.5, "seed": 7, "shared": COUNTING}
     one, other = run(clicks, **sampled), run(clicks, **sampled)
     assert one.result is not None
     assert other.result is not None
@@ -535,10 +537,8 @@ def test_the_same_seed_writes_the_same_and_each_token_has_a_step(clicks: Clicks)
     assert isinstance(one.step, gr.Slider)
     assert one.step.visible
     assert one.step.maximum == one.step.value == one.session.n_tokens - one.session.n_prompt > 1
-    texts = {
-        tuple(run(clicks, **sampled | {"seed": seed}).result["input"]["ids"]) for seed in (8, 9)
-    }
-    assert texts - {tuple(one.result["input"]["ids"])}, "another seed writes something else"
+    texts = [run(clicks, **{**sampled, "seed": seed}).session.ids for seed in (8, 9)]
+    assert set(texts) - {one.session.ids}, "another seed writes something else"
 
 
 def test_a_step_is_the_position_that_its_token_was_predicted_from(clicks: Clicks) -> None:
@@ -547,7 +547,7 @@ def test_a_step_is_the_position_that_its_token_was_predicted_from(clicks: Clicks
     ids = drawn.result["input"]["ids"]
     assert len(ids) == drawn.session.n_prompt + 4
     for step in (1, 2, 3, 4):
-        *_, now = clicks.step(step, drawn.session, *dataclasses.astuple(Chosen(generate=4)))
+        *_, now = clicks.step(step, drawn.session)
         assert now.position == drawn.session.n_prompt + step - 2
         assert now.predicted[0] == ids[now.position + 1], "greedy takes the most likely token"
 
@@ -608,8 +608,8 @@ def test_an_edit_of_another_model_is_the_users_error(clicks: Clicks, edit: Any) 
     assert caught.value.kind == "Edit"
 
 
-def exported(clicks: Clicks, session: Session, kind: str, **chosen: Any) -> dict[str, Any]:
-    (file,) = clicks.export(event(format=kind), session, *dataclasses.astuple(Chosen(**chosen)))
+def exported(clicks: Clicks, session: Session, kind: str) -> dict[str, Any]:
+    (file,) = clicks.export(event(format=kind), session)
     return json.loads(file)
 
 

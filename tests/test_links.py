@@ -46,6 +46,7 @@ def written(value: Any) -> str:
 def samples(component: Component) -> list[Any]:
     """Values that the component can have."""
     if isinstance(component, gr.Slider):
+        assert component.step
         half = component.step * round((component.maximum + component.minimum) / component.step / 2)
         return [component.minimum, component.maximum, round(half, 6)]
     if isinstance(component, gr.Number):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +16,8 @@ from tabs.words import words
 
 LONGEST = 60_000
 """Milliseconds after which a test gives up; the first visit waits for PyTorch."""
+
+SLIDERS = ("k", "generate", "temperature", "top_p")
 
 WATCH = """
 window.states = [];
@@ -92,6 +94,11 @@ class Visit:
         return self.page.locator("#lens-heatmap table")
 
     @property
+    def result(self) -> Locator:
+        """What is veiled when it belongs to another run."""
+        return self.page.locator("#lens-heatmap .lens-viewer")
+
+    @property
     def ranks(self) -> Locator:
         """The heat map of one position."""
         return self.page.locator("#lens-ranks table")
@@ -135,9 +142,9 @@ class Visit:
             "box => [...box.querySelectorAll('.line .group')].map(group => group.textContent)"
         )
 
-    def table(self) -> list[list[str]]:
-        """The texts of the heat map's cells."""
-        return self.map.evaluate(
+    def table(self, of: Locator | None = None) -> list[list[str]]:
+        """The texts of the cells of a heat map that can be seen."""
+        return (of or self.map).evaluate(
             "table => [...table.tBodies[0].rows].map(row => [...row.cells].slice(1)"
             ".map(cell => cell.textContent))"
         )
@@ -192,9 +199,13 @@ class Visit:
         return self.page.get_by_label(label, exact=True).or_(number).first
 
     def set(self, name: str, value: str) -> None:
-        """Type the value of an option."""
-        self.option(name).fill(value)
-        self.option(name).press("Tab")
+        """Type the value of an option; a slider runs at once."""
+        field = self.option(name)
+        if field.input_value() == value:
+            return
+        with self.running() if name in SLIDERS else nullcontext():
+            field.fill(value)
+            field.press("Tab")
 
     def close(self) -> None:
         """End the visit; no script of the page may have failed."""
