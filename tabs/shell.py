@@ -168,7 +168,7 @@ class Shell:
                 answered,
                 inputs=list(inputs),
                 outputs=[*outputs, self.notice],
-                trigger_mode="always_last",
+                trigger_mode="multiple",  # Gradio forgets what a later click said otherwise
                 **PRIVATE,
                 **self.runtime.detail_queue,
             )

@@ -43,7 +43,7 @@ def ranks(detail: dict[str, Any], *, only_important: bool) -> dict[str, Any]:
     return {
         "state": "done",
         "name": "logit-lens-position",
-        "title": phrase("lens.ranks_title"),
+        "title": phrase("lens.ranks_title", token=read_entry(detail)["text"]),
         "card": "lens.card_rank",
         "rows": [
             {

@@ -1,7 +1,7 @@
 // The top of the page. Takes {"languages": {code: name}}. Triggers "restore" when the address asks for
 // something, else "arrive". "link" and "language" are answered in the
 // browser: the page hands the values of its controls to `lens.viewers.header.link` and `.language`.
-const { language, link, go, make, mount, svg, t } = lens;
+const { language, link, go, make, mount, svg, t, whenOpen } = lens;
 let said = null;
 let asked = language;
 
@@ -33,7 +33,7 @@ function picker(languages, choose) {
 lens.viewers.header = ({ element, props, watch, trigger }) => {
   const given = [...new URLSearchParams(location.search).keys()];
   const plain = given.every((name) => ["lang", "__theme"].includes(name));
-  setTimeout(() => trigger(plain ? "arrive" : "restore", {}), 0);
+  whenOpen(() => trigger(plain ? "arrive" : "restore", {}));
   mount(element, props, watch, (root, { languages }) => {
     const share = make("button", "share", t("page.share"));
     share.type = "button";

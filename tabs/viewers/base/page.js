@@ -1,6 +1,6 @@
 // The page around the viewers: who has run what, links, messages between components, keys.
 const BAR = ["model", "prompt", "template", "edit"];
-const shell = { tab: null, bar: null, ran: {}, runs: {}, wanted: null };
+const shell = { tab: null, bar: null, ran: {}, runs: {}, wanted: null, waiting: null };
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // A message from one component to the viewer whose elem_id it names; nothing goes to the server.
@@ -43,6 +43,12 @@ function openTab(name) {
   if (others && !same(shell.ran[name], shell.bar)) run();
 }
 
+// Do something as soon as the open tab is there; before, its controls take no values.
+function whenOpen(act) {
+  if (shell.tab) act();
+  else shell.waiting = act;
+}
+
 // The page is there, with what its address asked for: run it, or what the first tab lacks.
 function arrive(names, values) {
   setBar(values);
@@ -56,6 +62,8 @@ function register(name, start, ran) {
   if (ran) shell.ran[name] = ran;
   shell.tab ??= name;
   refresh();
+  if (shell.waiting) setTimeout(shell.waiting, 0);
+  shell.waiting = null;
   if (shell.wanted !== name) return;
   shell.wanted = null;
   start();
@@ -130,4 +138,4 @@ document.addEventListener(
   true,
 );
 
-Object.assign(lens, { arrive, go, keep, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell });
+Object.assign(lens, { arrive, go, keep, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell, whenOpen });
