@@ -33,7 +33,7 @@ function picker(languages, choose) {
 lens.viewers.header = ({ element, props, watch, trigger }) => {
   const given = [...new URLSearchParams(location.search).keys()];
   const plain = given.every((name) => ["lang", "__theme"].includes(name));
-  whenOpen(() => trigger(plain ? "arrive" : "restore", {}));
+  whenOpen(() => setTimeout(() => trigger(plain ? "arrive" : "restore", {}), 0));
   mount(element, props, watch, (root, { languages }) => {
     const share = make("button", "share", t("page.share"));
     share.type = "button";

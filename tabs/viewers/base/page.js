@@ -53,7 +53,9 @@ function whenOpen(act) {
 function arrive(names, values) {
   setBar(values);
   const asked = new URLSearchParams(location.search);
-  if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
+  whenOpen(() => {
+    if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
+  });
 }
 
 // A tab's own run trigger, known once the tab is mounted.
@@ -62,8 +64,9 @@ function register(name, start, ran) {
   if (ran) shell.ran[name] = ran;
   shell.tab ??= name;
   refresh();
-  if (shell.waiting) setTimeout(shell.waiting, 0);
+  const { waiting } = shell;
   shell.waiting = null;
+  waiting?.();
   if (shell.wanted !== name) return;
   shell.wanted = null;
   start();
