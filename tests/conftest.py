@@ -1,10 +1,10 @@
 """Shapes and types in the signatures of the core are checked at run time; nothing is downloaded."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -14,6 +14,9 @@ from jaxtyping import install_import_hook
 torch.set_num_threads(1)
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from visits import Visit
+
     from tabs.runtime import Runtime
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -49,3 +52,34 @@ def served() -> Iterator[Served]:
     runtime.stack.start()
     yield Served(url, runtime)
     page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """The browser of a module's tests; skipped where there is none, but not in CI."""
+    from visits import chromium_browser
+
+    with chromium_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def visits(browser: "Browser", served: Served) -> Iterator[Callable[..., "Visit"]]:
+    """Opens the page in ways of the test's own."""
+    from visits import Visit
+
+    opened: list[Visit] = []
+
+    def visit(**options: Any) -> Visit:
+        opened.append(Visit(browser, served.url, **options))
+        return opened[-1]
+
+    yield visit
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def visit(visits: Callable[..., "Visit"]) -> "Visit":
+    """The page as it opens."""
+    return visits()

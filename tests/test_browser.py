@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from conftest import Served
 from playwright.sync_api import Browser, Page, expect
-from visits import LONGEST, Visit, chromium_browser
+from visits import LONGEST, Visit
 
 import app
 from lens_core.progress import Stopped, tick
@@ -39,33 +39,6 @@ HOSTILE = [
     "🐛👩‍👩‍👧🎉",
     "  two\n\tlines  ",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def visit(browser: Browser, served: Served) -> Iterator[Visit]:
-    visit = Visit(browser, served.url)
-    yield visit
-    visit.close()
-
-
-@pytest.fixture
-def visits(browser: Browser, served: Served) -> Iterator[Callable[..., Visit]]:
-    """Opens the page in ways of the test's own."""
-    opened: list[Visit] = []
-
-    def visit(**options: Any) -> Visit:
-        opened.append(Visit(browser, served.url, **options))
-        return opened[-1]
-
-    yield visit
-    for one in opened:
-        one.close()
 
 
 class Slow:

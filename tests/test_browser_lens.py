@@ -6,16 +6,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import Served
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from visits import Visit, chromium_browser
+from visits import Visit
 
 import lens_core
 from lens_core.edits import make_edit, save_edit
@@ -28,33 +27,6 @@ PROMPT = "The capital of France is"
 COLOURS = "red blue green red blue green red blue"
 """Goes on for some tokens."""
 LONG = "one two three four five six seven eight nine ten " * 12
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def visit(browser: Browser, served: Served) -> Iterator[Visit]:
-    visit = Visit(browser, served.url)
-    yield visit
-    visit.close()
-
-
-@pytest.fixture
-def visits(browser: Browser, served: Served) -> Iterator[Callable[..., Visit]]:
-    """Opens the page in ways of the test's own."""
-    opened: list[Visit] = []
-
-    def visit(**options: Any) -> Visit:
-        opened.append(Visit(browser, served.url, **options))
-        return opened[-1]
-
-    yield visit
-    for one in opened:
-        one.close()
 
 
 # ---- cells

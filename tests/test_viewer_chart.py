@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import chromium
 import gradio as gr
 import httpx
 import pytest
 from families import IDS, loaded
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from lens_core import logit_lens
 from lens_core.figures import (
@@ -129,19 +127,6 @@ def stage(running: Stage) -> Stage:
     running.values = first_values()
     running.events.clear()
     return running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
-        pytest.skip(chromium.MISSING)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
-        yield running
-        running.close()
 
 
 class Visit:

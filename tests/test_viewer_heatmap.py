@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import chromium
 import gradio as gr
 import numpy as np
 import pytest
 from heatmap_cases import CASES, HOSTILE, WORDS, edited, lens, wave
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from lens_core.settings import Settings
 from tabs.page import app_options
@@ -27,19 +25,6 @@ from tabs.words import words
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SCALES = ["probability", "amount", "signed"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
-        pytest.skip(chromium.MISSING)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
-        yield running
-        running.close()
 
 
 class Site:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import chromium
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from viewer_stage import (
     PARTS,
     Stage,
@@ -64,19 +62,6 @@ def stage(running: Stage) -> Stage:
     running.events.clear()
     running.answers.clear()
     return running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must run the browser tests. {chromium.MISSING}")
-        pytest.skip(chromium.MISSING)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
