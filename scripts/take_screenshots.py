@@ -233,15 +233,15 @@ def hover(row: int, column: int = -1) -> Act:
 
 
 def select(row: int, column: int = -1) -> Act:
-    """Choose a cell: its card stays, and the inspector shows its position and token."""
+    """Choose a cell whose token is not the one the inspector takes apart: then it does."""
 
     def act(page: Page, ready: Stage) -> None:
         hover(row, column)(page, ready)
-        before = page.locator(".lens-followed").first.get_attribute("data-ready")
+        bars = page.locator(".lens-inspector .lens-bars").last
+        before = bars.get_attribute("data-ready")
         cell(page, row, column).click()
         page.wait_for_function(
-            "before => document.querySelector('.lens-followed').dataset.ready !== before",
-            arg=before,
+            "([bars, before]) => bars.dataset.ready !== before", arg=[bars.element_handle(), before]
         )
         page.wait_for_function(DRAWN, timeout=TIMEOUT)
 
@@ -372,10 +372,10 @@ SHOTS = [
     ],
     Shot("card-ja-light-420", width=PHONE, language="ja", act=hover(2), whole=False),
     Shot("card-dark-420", width=PHONE, theme="dark", act=hover(2), whole=False),
-    Shot("selected-light-1400", act=select(2)),
+    Shot("selected-light-1400", act=select(4)),
     Shot("selected-ja-dark-1400", theme="dark", language="ja", act=select(3, 4)),
-    Shot("sheet-light-420", width=PHONE, act=select(2), whole=False),
-    Shot("sheet-zh-dark-420", width=PHONE, theme="dark", language="zh", act=select(2), whole=False),
+    Shot("sheet-light-420", width=PHONE, act=select(4), whole=False),
+    Shot("sheet-zh-dark-420", width=PHONE, theme="dark", language="zh", act=select(4), whole=False),
     Shot("focus-light-1400", act=focus),
     Shot("busy-light-1400", act=halt("The capital of Japan is")),
     Shot("busy-ja-dark-420", PHONE, "dark", "ja", act=halt("日本の首都は")),
