@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from typing import TypeAlias
 
 Listener: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is counted ("token" generated, "layer" passed, block of a "readout"), how many
-are done, and how many there are. done / total never falls while one thing is counted."""
+"""Called with what is counted ("token" generated, "layer" passed, block of a "readout", "prompt"
+read), how many are done, and how many there are. done / total never falls while one thing is
+counted."""
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -34,7 +35,7 @@ def reported(listener: Listener) -> Iterator[None]:
 
 
 def tick(what: str, done: int, total: int) -> None:
-    """Say that `done` of `total` are done; `what` is "token", "layer" or "readout"."""
+    """Say that `done` of `total` are done; `what` is "token", "layer", "readout" or "prompt"."""
     listener = _LISTENER.get()
     if listener is not None:
         listener(what, done, total)
@@ -52,4 +53,15 @@ def portion(index: int, count: int) -> Iterator[None]:
         listener(what, index * total + done, count * total)
 
     with reported(shifted):
+        yield
+
+
+@contextmanager
+def while_done(what: str, done: int, total: int) -> Iterator[None]:
+    """Count every tick of the block as `done` of `total` of something larger."""
+    listener = _LISTENER.get()
+    if listener is None:
+        yield
+        return
+    with reported(lambda *_: listener(what, done, total)):
         yield

@@ -8,7 +8,15 @@ from typing import Any
 
 from gradio.events import api
 
-from tabs.requests import LogitLensRequest, Request, checked
+from tabs.requests import (
+    GraphEdgeRequest,
+    GraphNodeRequest,
+    GraphRequest,
+    GraphStatisticsRequest,
+    LogitLensRequest,
+    Request,
+    checked,
+)
 from tabs.runtime import Runtime, result_of, user_errors
 
 
@@ -21,7 +29,15 @@ class Endpoints:
     def register(self) -> None:
         """Publish the endpoints in the current Gradio context."""
         api(self.models, api_name="models", **self._runtime.detail_queue)
-        api(self.logit_lens, api_name="logit_lens", **self._runtime.run_queue)
+        analyses = (
+            self.logit_lens,
+            self.graph,
+            self.graph_node,
+            self.graph_edge,
+            self.graph_statistics,
+        )
+        for analysis in analyses:
+            api(analysis, api_name=analysis.__name__, **self._runtime.run_queue)
 
     def models(self) -> list[dict[str, Any]]:
         """The models that can be named, with facts and self-check of those that are loaded."""
@@ -76,12 +92,179 @@ class Endpoints:
             special: default, none or bos.
             edit: a weight edit as JSON, held for this run only.
         """
-        arguments = dict(locals())
-        del arguments["self"]
-        with user_errors():
-            request = checked(LogitLensRequest, arguments)
-        return self.result("logit_lens", request)
+        return self._result("logit_lens", LogitLensRequest, locals())
 
-    def result(self, op: str, request: Request) -> dict[str, Any]:
-        """The result of an operation as plain JSON values."""
+    def graph(
+        self,
+        prompt: str,
+        model: str = "demo",
+        root: int | str | list[int | str] = -1,
+        threshold: float = 0.04,
+        mode: str = "per_part",
+        renormalise: bool | None = None,
+        bias: str = "part",
+        metric: str = "l1",
+        granularity: str = "head",
+        numerics: str = "clean",
+        target: int | str | None = None,
+        foil: int | str | None = None,
+        merge_self: bool = False,
+        prune: list[float] | None = None,
+        max_edges: int | None = None,
+        other_prompt: str | None = None,
+        before_edit: bool = False,
+        template: str | None = None,
+        special: str = "default",
+        edit: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """How a prediction was built: the contribution graph, or the difference of two graphs.
+
+        Args:
+            prompt: the text, exactly as typed.
+            model: a name from /models; on a local page also any Hub id or folder.
+            root: what to explain: a position, a node such as "I3_5", several, or "all".
+            threshold: shares up to it are left out, 0 to 1.
+            mode: what is compared with it: per_part (every head of a link) or per_edge.
+            renormalise: divide what is left by its sum; with per_part when null.
+            bias: "part" gives biases a share, "ignore" leaves them out.
+            metric: l1, l2, projection, norm or logit.
+            granularity: "head" measures every head, "source" adds heads up first (fast).
+            numerics: clean, or compat for those of the LM Transparency Tool.
+            target: token of the metric logit, an id or a text of one token.
+            foil: token whose logit is subtracted.
+            merge_self: make attention to the own position and the stream one link.
+            prune: shares of nodes and of edges to keep by influence, such as [0.8, 0.98].
+            max_edges: list so many edges at most, those with the largest influence.
+            other_prompt: subtract the graph of `prompt` from that of this text.
+            before_edit: subtract the graph of the model without the edit from that with it.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: a weight edit as JSON, held for this run only.
+        """
+        return self._result("graph", GraphRequest, locals())
+
+    def graph_node(
+        self,
+        prompt: str,
+        node: str,
+        model: str = "demo",
+        k: int = 15,
+        n: int = 20,
+        normalise: bool = True,
+        verify: bool = False,
+        neuron: int | None = None,
+        expert: int | None = None,
+        root: int | str = -1,
+        metric: str = "l1",
+        numerics: str = "clean",
+        bias: str = "part",
+        target: int | str | None = None,
+        foil: int | str | None = None,
+        template: str | None = None,
+        special: str = "default",
+        edit: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What a node of the graph says: tokens of a state, neurons of an MLP, what is added.
+
+        Args:
+            prompt: the text, exactly as typed.
+            node: X0_t, A3_t, I3_t (states at t), M3_t (MLP), B3_t (biases) or S3_t (mixer).
+            model: a name from /models; on a local page also any Hub id or folder.
+            k: how many tokens, 1 to 50.
+            n: how many neurons of an MLP, 1 to 200.
+            normalise: read states through the final norm.
+            verify: knock the node out, and measure what the prediction at the root loses.
+            neuron: knock out only this neuron of the MLP.
+            expert: the expert that the neuron belongs to; -1 is the shared one.
+            root: where the effect of the knock-out is measured.
+            metric: how neurons are measured: l1, l2 or norm.
+            numerics: clean or compat.
+            bias: part or ignore.
+            target: token whose logit is measured; the model's own prediction when null.
+            foil: token whose logit is subtracted.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: a weight edit as JSON, held for this run only.
+        """
+        return self._result("graph_node", GraphNodeRequest, locals())
+
+    def graph_edge(
+        self,
+        prompt: str,
+        src: str,
+        dst: str,
+        model: str = "demo",
+        kind: str | None = None,
+        head: int | str = "strongest",
+        k: int = 15,
+        maps: bool = True,
+        verify: bool = False,
+        root: int | str = -1,
+        metric: str = "l1",
+        numerics: str = "clean",
+        bias: str = "part",
+        target: int | str | None = None,
+        foil: int | str | None = None,
+        template: str | None = None,
+        special: str = "default",
+        edit: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What an edge of the graph says: its heads, where one looks, and what it writes.
+
+        Args:
+            prompt: the text, exactly as typed.
+            src: the node it comes from, such as "I1_3".
+            dst: the node it enters, such as "A2_5".
+            model: a name from /models; on a local page also any Hub id or folder.
+            kind: residual, attention, ffn, bias or mixer; attention where it can be when null.
+            head: a head, "strongest", or "all" together.
+            k: how many tokens, 1 to 50.
+            maps: with attention and contribution of the head at all positions.
+            verify: knock the edge out (the head, where one is named), and measure.
+            root: where the effect of the knock-out is measured.
+            metric: l1, l2, projection, norm or logit.
+            numerics: clean or compat.
+            bias: part or ignore.
+            target: token whose logit is looked at; the model's own prediction when null.
+            foil: token whose logit is subtracted.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: a weight edit as JSON, held for this run only.
+        """
+        return self._result("graph_edge", GraphEdgeRequest, locals())
+
+    def graph_statistics(
+        self,
+        prompts: list[str],
+        model: str = "demo",
+        root: int | str = -1,
+        threshold: float = 0.04,
+        mode: str = "per_part",
+        bias: str = "part",
+        metric: str = "l1",
+        template: str | None = None,
+        special: str = "default",
+        edit: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Which heads and MLPs are active how often in the graphs of many prompts.
+
+        Args:
+            prompts: the texts, 1 to 1,000.
+            model: a name from /models; on a local page also any Hub id or folder.
+            root: what is explained in each: a position, negative ones from the end.
+            threshold: a head or MLP is active when its share in the graph is above it.
+            mode: per_part or per_edge.
+            bias: part or ignore.
+            metric: l1, l2, projection, norm or logit.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: a weight edit as JSON, held for this run only.
+        """
+        return self._result("graph_statistics", GraphStatisticsRequest, locals())
+
+    def _result(self, op: str, kind: type[Request], given: dict[str, Any]) -> dict[str, Any]:
+        """The result of an operation on an endpoint's arguments, as plain JSON values."""
+        arguments = {name: value for name, value in given.items() if name != "self"}
+        with user_errors():
+            request = checked(kind, arguments)
         return result_of(self._runtime.steps(op, request)).to_json()

@@ -60,6 +60,8 @@ def accepted(component: Component, text: str) -> Any:
     if isinstance(component, gr.Number):
         step = 1 if component.precision == 0 else None
         return _number(text, component.minimum, component.maximum, step=step)
+    if isinstance(component, gr.HTML):
+        return drawn(_number(text, component.props["low"], component.props["high"], step=None))
     if isinstance(component, gr.Checkbox):
         if text not in ("true", "false"):
             raise RefusedError(_one_of(["true", "false"]))

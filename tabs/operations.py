@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tabs.requests import LogitLensRequest, Request, ShortenRequest
+from tabs.bench import Bench, edited
+from tabs.graph_operations import GRAPH_OPS
+from tabs.requests import LogitLensRequest, ShortenRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lens_core.held import Held
     from lens_core.lens import LensRun, LogitLens
     from lens_core.models import LoadedModel
-    from lens_core.pool import ModelPool
-    from lens_core.settings import TokenLimits
-
 
 PAGE_ONLY = {"ids", "last", "end", "stride", "available"}
 """Fields of a request that the page translates into the core's own options."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What operations work with: the loaded models, the limits, and forward passes still held."""
-
-    pool: ModelPool
-    limits: TokenLimits
-    lens_runs: Held[LensRun]
 
 
 def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> LogitLens:
@@ -92,17 +79,6 @@ def _available(loaded: LoadedModel, request: LogitLensRequest) -> list[str]:
     return [name for name in request.components if exact or name in ("embed", "resid_post")]
 
 
-def edited(loaded: LoadedModel, request: Request) -> ExitStack:
-    """The request's edit, to be held for a block; nothing when it has none."""
-    stack = ExitStack()
-    if request.edit is None:
-        return stack
-    from lens_core import WeightEdit, applied
-
-    stack.enter_context(applied(loaded, WeightEdit.from_json(request.edit)))
-    return stack
-
-
 def shorten(bench: Bench, request: ShortenRequest, source: str) -> str:
     """The longest end of the prompt that has no more than the tokens asked for."""
     from lens_core.prompts import shortened
@@ -117,4 +93,8 @@ def shorten(bench: Bench, request: ShortenRequest, source: str) -> str:
         )
 
 
-OPS: dict[str, Callable[..., Any]] = {"logit_lens": read_logit_lens, "shorten": shorten}
+OPS: dict[str, Callable[..., Any]] = {
+    "logit_lens": read_logit_lens,
+    "shorten": shorten,
+    **GRAPH_OPS,
+}

@@ -25,25 +25,40 @@ Edit = Annotated[dict[str, Any] | None, BeforeValidator(_record)]
 
 
 class Request(BaseModel):
-    """What every analysis of one prompt needs."""
+    """What every analysis needs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    prompt: str
     model: str = EMBEDDED_MODEL
     template: Literal["chat"] | None = None
     special: Literal["default", "none", "bos"] = "default"
     edit: Edit = None
     """A `WeightEdit` as JSON, held for this run only."""
 
+    @property
+    def texts(self) -> list[str]:
+        """Everything that the model is to read."""
+        raise NotImplementedError
 
-class ShortenRequest(Request):
+
+class PromptRequest(Request):
+    """What every analysis of one prompt needs."""
+
+    prompt: str
+
+    @property
+    def texts(self) -> list[str]:
+        """Everything that the model is to read."""
+        return [self.prompt]
+
+
+class ShortenRequest(PromptRequest):
     """The longest end of the prompt with at most so many tokens."""
 
     limit: int = Field(ge=1)
 
 
-class LogitLensRequest(Request):
+class LogitLensRequest(PromptRequest):
     """One reading of the logit lens; `lens_core.logit_lens` says what each option means."""
 
     k: int = Field(default=5, ge=1, le=50)
@@ -72,6 +87,103 @@ class LogitLensRequest(Request):
     important: Literal["prob", "kl_drop", "js", "top1_change", "target_enters_topk"] = "kl_drop"
     threshold: float | None = Field(default=None, allow_inf_nan=False)
     compat: bool = False
+
+
+class MeasuredRequest(PromptRequest):
+    """How the contributions of a graph are measured; `contribution_graph` says what it means."""
+
+    metric: Literal["l1", "l2", "projection", "norm", "logit"] = "l1"
+    numerics: Literal["clean", "compat"] = "clean"
+    bias: Literal["part", "ignore"] = "part"
+    target: int | str | None = None
+    """Token whose logit is looked at: by the metric "logit", and where parts are knocked out."""
+    foil: int | str | None = None
+
+
+class GraphRequest(MeasuredRequest):
+    """One contribution graph, or the difference of two."""
+
+    root: int | str | list[int | str] = -1
+    threshold: float = Field(default=0.04, ge=0, le=1, allow_inf_nan=False)
+    mode: Literal["per_part", "per_edge"] = "per_part"
+    renormalise: bool | None = None
+    granularity: Literal["head", "source"] = "head"
+    merge_self: bool = False
+    prune: list[float] | None = Field(default=None, min_length=2, max_length=2)
+    max_edges: int | None = Field(default=None, ge=1)
+    other_prompt: str | None = None
+    """Subtract the graph of `prompt` from that of this one."""
+    before_edit: bool = False
+    """Subtract the graph of the model without the edit from that with it."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Both prompts."""
+        return [self.prompt, *([] if self.other_prompt is None else [self.other_prompt])]
+
+
+class GraphNodeRequest(MeasuredRequest):
+    """What one node of the graph says."""
+
+    node: str
+    k: int = Field(default=15, ge=1, le=50)
+    n: int = Field(default=20, ge=1, le=200)
+    """How many neurons of an MLP."""
+    normalise: bool = True
+    root: int | str = -1
+    verify: bool = False
+    """Knock it out, and measure what the target's logit loses at the root."""
+    neuron: int | None = Field(default=None, ge=0)
+    """Knock out this neuron of an MLP only."""
+    expert: int | None = Field(default=None, ge=-1)
+
+
+class GraphEdgeRequest(MeasuredRequest):
+    """What one edge of the graph says."""
+
+    src: str
+    dst: str
+    kind: Literal["residual", "attention", "ffn", "bias", "mixer"] | None = None
+    head: int | Literal["strongest", "all"] = "strongest"
+    k: int = Field(default=15, ge=1, le=50)
+    maps: bool = True
+    root: int | str = -1
+    verify: bool = False
+    """Knock it out (the head, where one was named), and measure what the target's logit loses."""
+
+
+class GraphViewRequest(GraphRequest):
+    """What the page shows of a graph: the graph, what is selected in it, and its root."""
+
+    select: dict[str, Any] | None = None
+    """{"src", "dst", "kind"} or {"node"}; the strongest attention edge when null."""
+    normalise: bool = True
+    k: int = Field(default=15, ge=1, le=50)
+    side: Literal["after", "before", "difference"] = "after"
+
+
+class GraphAgreementRequest(GraphRequest):
+    """How well contributions agree with what knocking out changes."""
+
+    n: int = Field(default=20, ge=2, le=200)
+    measure: int | str | None = None
+    """Token whose logit is measured; the model's own prediction when null."""
+
+
+class GraphStatisticsRequest(Request):
+    """Which heads and MLPs are active how often, over many prompts."""
+
+    prompts: list[str] = Field(min_length=1, max_length=1000)
+    root: int | str = -1
+    threshold: float = Field(default=0.04, ge=0, le=1, allow_inf_nan=False)
+    mode: Literal["per_part", "per_edge"] = "per_part"
+    bias: Literal["part", "ignore"] = "part"
+    metric: Literal["l1", "l2", "projection", "norm", "logit"] = "l1"
+
+    @property
+    def texts(self) -> list[str]:
+        """All prompts."""
+        return self.prompts
 
 
 Asked = TypeVar("Asked", bound=Request)

@@ -15,7 +15,8 @@ import gradio as gr
 
 from lens_core.errors import EditError, LensError, ModelError, PromptError
 from tabs.background import Progress, in_background
-from tabs.operations import OPS, Bench
+from tabs.bench import Bench
+from tabs.operations import OPS
 
 if TYPE_CHECKING:
     from lens_core.pool import ModelPool
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 MAX_EDIT_BYTES = 16 * 2**20
 """The largest edit that a public page takes, as JSON text."""
 
-HELD_SHARE = 8
-"""Forward passes that clicks read again may take this part of the free memory."""
+HELD_SHARE = 16
+"""The forward passes that the clicks of a tab read again may take this part of the free memory."""
 
 Steps = Generator[Progress, None, Any]
 """Any number of `Progress`; returns the result."""
@@ -238,14 +239,17 @@ class Runtime:
                 f'The model "{request.model}" is not on this page\'s list; choose one of {listed}, '
                 "or run LM Lens on your own machine."
             )
-        if not request.prompt:
-            raise PromptError("The prompt is empty (0 characters); type at least one character.")
         limit = self.settings.max_prompt_chars
-        if len(request.prompt) > limit:
-            raise PromptError(
-                f"The prompt has {len(request.prompt)} characters; the limit is {limit}. "
-                "Shorten the prompt."
-            )
+        for prompt in request.texts:
+            if not prompt:
+                raise PromptError(
+                    "The prompt is empty (0 characters); type at least one character."
+                )
+            if len(prompt) > limit:
+                raise PromptError(
+                    f"The prompt has {len(prompt)} characters; the limit is {limit}. "
+                    "Shorten the prompt."
+                )
         self._check_edit(request.edit)
 
     def _check_edit(self, edit: dict[str, Any] | None) -> None:
@@ -276,8 +280,8 @@ class Runtime:
         from lens_core.held import Held
         from lens_core.memory import free_bytes
 
-        runs = Held(free_bytes("cpu") // HELD_SHARE)
-        return Bench(self.pool, self.settings.max_tokens, runs)
+        share = free_bytes("cpu") // HELD_SHARE
+        return Bench(self.pool, self.settings.max_tokens, Held(share), Held(share))
 
     def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:
         """The one function that runs models: each decorated function has a worker of its own."""

@@ -42,6 +42,11 @@ def done(result: dict[str, Any], tab: str, bar: tuple[str, ...]) -> dict[str, An
     return {"state": "done", "text": text, "ran": {"tab": tab, "bar": bar}}
 
 
+def measured() -> dict[str, Any]:
+    """After more was worked out about a result that is there."""
+    return {"state": "done", "text": phrase("status.measured")}
+
+
 def failure(error: UserError) -> dict[str, Any]:
     """After an error: what was wrong, and what puts it right."""
     actions = []
@@ -92,16 +97,20 @@ def strip(result: dict[str, Any], limit: int, device: str) -> dict[str, Any]:
 
 def prediction(result: dict[str, Any]) -> dict[str, Any] | None:
     """The model's most likely token after the text; None where its end was not read."""
-    final = result.get("final")
-    if not final or not final["ids"] or not reads_end(result):
+    if "final_ids" in result:
+        ids, probabilities = result["final_ids"], result["final_p"]
+    else:
+        final = result.get("final") or {"ids": [], "p": []}
+        ids, probabilities = final["ids"], final["p"]
+    if not ids or not reads_end(result):
         return None
-    token = final["ids"][-1]
-    return {"entry": result["vocab"][str(token)], "p": final["p"][-1]}
+    return {"entry": result["vocab"][str(ids[-1])], "p": probabilities[-1]}
 
 
 def reads_end(result: dict[str, Any]) -> bool:
     """The last position of the text is among those that were read."""
-    return result["positions"][-1] == len(result["input"]["tokens"]) - 1
+    positions = result.get("positions")
+    return positions is None or positions[-1] == len(result["input"]["tokens"]) - 1
 
 
 def badge(result: dict[str, Any]) -> dict[str, Any]:

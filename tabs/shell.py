@@ -61,6 +61,7 @@ class Shell:
     notice: gr.HTML
     _options: dict[str, Component] = field(default_factory=dict)
     _runs: list[Any] = field(default_factory=list)
+    _tasks: list[Any] = field(default_factory=list)
 
     @property
     def first(self) -> dict[str, Any]:
@@ -104,37 +105,78 @@ class Shell:
             edits: dict[str, Any], model: str, prompt: str, template: str, edit: str, *values: Any
         ) -> Generator[tuple, None, None]:
             bar = (model, prompt, template, edit)
-            nothing = (gr.skip(),) * len(outputs)
+            nothing = (gr.skip(),) * (1 + len(outputs))
             try:
-                steps = run(self._arguments(bar, edits), *values)
-                while True:
-                    try:
-                        yield drawn(said.busy(next(steps))), gr.skip(), *nothing
-                    except StopIteration as end:
-                        result, shows = end.value
-                        break
+                steps = run(self.arguments(bar, edits), *values)
+                result, shows = yield from _busy(steps, nothing)
                 limit = self.runtime.max_tokens(tab, model)
                 strip = said.strip(result, limit, self.runtime.device(model))
                 yield drawn(said.done(result, tab, bar)), drawn(strip), *shows
             except UserError as error:
-                yield drawn(said.failure(error)), gr.skip(), *nothing
+                yield drawn(said.failure(error)), *nothing
 
         # One by one: `gr.on` does not take the events of our own viewers.
         for place, trigger in enumerate([runner.run, *rerun]):
-            trigger(None, outputs=[self.status], js=said.WAITING, **PRIVATE)
-            started = trigger(
+            started = self._start(
+                trigger,
                 follow,
                 inputs=[self.edits, *self.bar, *options],
-                outputs=[self.status, self.strip, *outputs],
+                outputs=[self.strip, *outputs],
                 # A choice made while it runs comes after it; Run itself is not repeated.
-                trigger_mode="always_last" if place else "once",
-                **PRIVATE,
-                **self.runtime.run_queue,
-            )
-            started.failure(
-                said.crashed, inputs=[self.status], outputs=[self.status], js=STOPPED, **PRIVATE
+                again=place > 0,
             )
             self._runs.append(started)
+
+    def on_task(
+        self,
+        event: Callable[..., Dependency],
+        task: Callable[..., Generator[Progress, None, tuple[Any, ...]]],
+        *,
+        inputs: Sequence[Component],
+        outputs: Sequence[Component],
+    ) -> None:
+        """Run a model for more about the result that is there, with progress and Stop.
+
+        Args:
+            event: what asks for it.
+            task: the values of `inputs` -> progress; returns those of `outputs`.
+            inputs: what it needs.
+            outputs: what shows it.
+        """
+        nothing = (gr.skip(),) * len(outputs)
+
+        def follow(*values: Any) -> Generator[tuple, None, None]:
+            try:
+                shows = yield from _busy(task(*values), nothing)
+                yield drawn(said.measured()), *shows
+            except UserError as error:
+                yield drawn(said.failure(error)), *nothing
+
+        self._tasks.append(self._start(event, follow, inputs=inputs, outputs=outputs))
+
+    def _start(
+        self,
+        event: Callable[..., Dependency],
+        follow: Callable[..., Generator[tuple, None, None]],
+        *,
+        inputs: Sequence[Component],
+        outputs: Sequence[Component],
+        again: bool = False,
+    ) -> Dependency:
+        """Start what runs a model: the status line says how it goes, and how it ends."""
+        event(None, outputs=[self.status], js=said.WAITING, **PRIVATE)
+        started = event(
+            follow,
+            inputs=list(inputs),
+            outputs=[self.status, *outputs],
+            trigger_mode="always_last" if again else "once",
+            **PRIVATE,
+            **self.runtime.run_queue,
+        )
+        started.failure(
+            said.crashed, inputs=[self.status], outputs=[self.status], js=STOPPED, **PRIVATE
+        )
+        return started
 
     def on_detail(
         self,
@@ -181,7 +223,9 @@ class Shell:
 
     def finish(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
         """Wire what needs all tabs: Stop, links, the edit picker, the remedy of a long prompt."""
-        self.status.stop(said.stopped, outputs=[self.status], cancels=self._runs, **PRIVATE)
+        self.status.stop(
+            said.stopped, outputs=[self.status], cancels=[*self._runs, *self._tasks], **PRIVATE
+        )
         self.status.shorten(
             self._shortened,
             inputs=[self.model, self.prompt, self.template],
@@ -194,7 +238,8 @@ class Shell:
         self._wire_links(tabs, names)
         gr.on(None, self._loading, outputs=[self.status], concurrency_limit=None, **PRIVATE)
 
-    def _arguments(self, bar: Bar, edits: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, bar: Bar, edits: dict[str, Any]) -> dict[str, Any]:
+        """What every request says of the bar."""
         model, prompt, template, edit = bar
         shared = {"model": model, "prompt": prompt, **TEMPLATES.get(template, TEMPLATES["plain"])}
         with user_errors():
@@ -256,6 +301,17 @@ class Shell:
             yield drawn(said.loading(progress))
         error = self.runtime.stack.failure
         yield drawn(said.ready() if error is None else said.failure(UserError(error)))
+
+
+def _busy(
+    steps: Generator[Progress, None, Any], nothing: tuple[Any, ...]
+) -> Generator[tuple, None, Any]:
+    """Say how it goes; returns what it comes to."""
+    while True:
+        try:
+            yield drawn(said.busy(next(steps))), *nothing
+        except StopIteration as end:
+            return end.value
 
 
 def build_shell(runtime: Runtime) -> Shell:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 from viewer_stage import (
+    CONTRAST,
+    HOSTILE,
     PARTS,
+    SMALLEST_TARGET,
     Stage,
     Visit,
     entry,
-    first_values,
     followed,
     records,
     share,
@@ -21,46 +23,21 @@ from viewer_stage import (
     strip,
 )
 
-from lens_core.settings import Settings
-from tabs.page import app_options
-from tabs.theme import theme
 from tabs.viewers import drawn
 from tabs.words import LANGUAGES, words
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-HOSTILE = [
-    "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
-    "<script>document.body.dataset.pwned='script'</script>",
-    "${HOME} `ls` ${document.body.setAttribute('data-pwned', 'template')}",
-    "{{value}} {token} {count} @children",
-    "שלום \u202eevil\u202c",
-    "a\u200bb\u2060c\ufeffd\u00ad",
-    "\u0000\u0007bell",
-    "  two\n\tlines \r\n",
-]
-
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stage]:
-    stage = Stage()
-    page = stage.page()
-    _, stage.url, _ = page.launch(
-        prevent_thread_lock=True,
-        quiet=True,
-        ssr_mode=False,
-        theme=theme(),
-        app_kwargs=app_options(Settings()),
-    )
-    yield stage
-    page.close()
+    with Stage().launched() as stage:
+        yield stage
 
 
 @pytest.fixture
 def stage(running: Stage) -> Stage:
-    running.values = first_values()
-    running.events.clear()
-    running.answers.clear()
+    running.reset()
     return running
 
 
@@ -72,10 +49,10 @@ def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
 
 
 def test_every_word_of_the_viewers_is_there_in_all_languages() -> None:
-    keys = [
-        key for key in words()["en"] if key.split(".")[0] in ("bars", "followed", "token_strip")
-    ]
-    assert len(keys) > 20
+    small = ("bars", "followed", "token_strip")
+    details = ("table", "log_slider", "pushed", "maps", "selection")
+    keys = [key for key in words()["en"] if key.split(".")[0] in small + details]
+    assert len(keys) > 40
     for key in keys:
         texts = [words()[language][key] for language in LANGUAGES]
         assert all(texts)
@@ -581,30 +558,3 @@ def test_the_viewers_speak_the_language_of_the_page(
     for part in said:
         assert part in text
     visit.close()
-
-
-SMALLEST_TARGET = """() => Math.min(...[...document.querySelectorAll(
-  '.lens-viewer :is(button, input, [role=option])')].filter(e => e.offsetParent)
-  .flatMap(e => [e.getBoundingClientRect().width, e.getBoundingClientRect().height]))"""
-
-CONTRAST = """() => {
-  const parts = c => c.match(/[\\d.]+/g).map(Number);
-  const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const shade = c => parts(c).slice(0, 3)
-    .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * linear(v), 0);
-  const ground = e => {
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor, p = parts(c);
-      if (p.length < 4 || p[3] > 0.5) return c;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-  const texts = [...document.querySelectorAll('.lens-viewer *')]
-    .filter(e => e.checkVisibility() && !e.matches('.lens-mark') && (own(e) || e.dataset.bytes));
-  return Math.min(...texts.map(e => {
-    const [a, b] = [shade(getComputedStyle(e).color), shade(ground(e))].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-  }));
-}"""
-"""The smallest contrast of text on its background."""

@@ -1,19 +1,42 @@
-"""A page with the small viewers, values for them, and a visit to it in a browser."""
+"""A page with viewers, values for the small ones, and a visit to it in a browser."""
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 from playwright.sync_api import Browser, Page
 
+from lens_core.settings import Settings
+from tabs.page import app_options
+from tabs.theme import theme
 from tabs.viewers import EVENTS, drawn, viewer
 
-VIEWERS = ("token_strip", "share", "signed", "followed", "saved")
+VIEWERS = {
+    "token_strip": "token_strip",
+    "share": "bars",
+    "signed": "bars",
+    "followed": "followed",
+    "saved": "saved",
+}
+"""The small viewers: the name on the page, and the viewer."""
+
+HOSTILE = [
+    "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
+    "<script>document.body.dataset.pwned='script'</script>",
+    "${HOME} `ls` ${document.body.setAttribute('data-pwned', 'template')}",
+    "{{value}} {token} {count} @children",
+    "שלום \u202eevil\u202c",
+    "a\u200bb\u2060c\ufeffd\u00ad",
+    "\u0000\u0007bell",
+    "  two\n\tlines \r\n",
+]
+"""Texts that no page may run, lose or turn around."""
 
 
 def entry(text: str, *, special: bool = False) -> dict[str, Any]:
@@ -135,40 +158,71 @@ def first_values() -> dict[str, dict[str, Any]]:
 
 @dataclass
 class Stage:
-    """A page with the small viewers; `values` is what the next press of Send shows."""
+    """A page with viewers; `values` is what the next press of Send shows."""
+
+    first: Callable[[], dict[str, Any]] = first_values
+    viewers: dict[str, str] = field(default_factory=lambda: dict(VIEWERS))
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More keyword arguments of a viewer."""
 
     url: str = ""
-    values: dict[str, dict[str, Any]] = field(default_factory=first_values)
+    values: dict[str, Any] = field(default_factory=dict)
     events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    received: dict[str, str] = field(default_factory=dict)
+    """The value that a viewer had at its last event."""
+
+    answers: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """As at the start, for another test."""
+        self.values = self.first()
+        for kept in (self.events, self.received, self.answers):
+            kept.clear()
 
     def page(self) -> gr.Blocks:
         """The viewers, each in a panel, every event of theirs kept."""
         with gr.Blocks() as page:
             made = {}
-            for name in VIEWERS:
-                kind = {"share": "bars", "signed": "bars"}.get(name, name)
+            for name, kind in self.viewers.items():
                 with gr.Column(elem_classes="lens-panel", elem_id=name):
-                    made[name] = viewer(kind, self.values[name])
+                    made[name] = viewer(kind, self.values[name], **self.options.get(name, {}))
                 for event in EVENTS[kind]:
-                    getattr(made[name], event)(self.taker(name, event), None, made[name])
+                    getattr(made[name], event)(self.taker(name, event), made[name], made[name])
             send = gr.Button("Send")
             send.click(self.shown, None, [*made.values()])
         return page
 
     def shown(self) -> list[str]:
         """The values as the components take them."""
-        return [drawn(self.values[name]) for name in VIEWERS]
+        return [drawn(self.values[name]) for name in self.viewers]
 
-    def taker(self, name: str, event: str) -> Callable[[gr.EventData], Any]:
+    def taker(self, name: str, event: str) -> Callable[[str, gr.EventData], Any]:
         """What keeps an event, and answers with another value where a test has prepared one."""
 
-        def take(data: gr.EventData) -> Any:
+        def take(value: str, data: gr.EventData) -> Any:
+            self.received[name] = value
             self.events.append((name, event, dict(data._data)))
             answer = self.answers.get((name, event))
             return gr.skip() if answer is None else drawn(answer)
 
         return take
+
+    @contextmanager
+    def launched(self) -> Iterator[Stage]:
+        """The page on a server of its own."""
+        page = self.page()
+        _, self.url, _ = page.launch(
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            theme=theme(),
+            app_kwargs=app_options(Settings()),
+        )
+        yield self
+        page.close()
 
 
 class Visit:
@@ -191,10 +245,10 @@ class Visit:
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(f"{stage.url}?__theme={theme}&lang={language}")
-        for name in VIEWERS[:-1]:
+        for name in stage.viewers.keys() - {"saved"}:
             self.page.locator(f"#{name} .lens-viewer[data-ready]").wait_for(timeout=30_000)
 
-    def show(self, **values: dict[str, Any]) -> None:
+    def show(self, **values: Any) -> None:
         """Let Python send these values."""
         self.stage.values |= values
         self.act(lambda: self.page.get_by_role("button", name="Send").click(), *values)
@@ -231,3 +285,31 @@ class Visit:
     def close(self) -> None:
         assert self.errors == []
         self.context.close()
+
+
+SMALLEST_TARGET = """() => Math.min(...[...document.querySelectorAll(
+  '.lens-viewer :is(button, input, [role=option])')].filter(e => e.offsetParent)
+  .flatMap(e => [e.getBoundingClientRect().width, e.getBoundingClientRect().height]))"""
+"""The smallest side of what can be pressed."""
+
+CONTRAST = """() => {
+  const parts = c => c.match(/[\\d.]+/g).map(Number);
+  const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const shade = c => parts(c).slice(0, 3)
+    .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * linear(v), 0);
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor, p = parts(c);
+      if (p.length < 4 || p[3] > 0.5) return c;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  const texts = [...document.querySelectorAll('.lens-viewer *')]
+    .filter(e => e.checkVisibility() && !e.matches('.lens-mark') && (own(e) || e.dataset.bytes));
+  return Math.min(...texts.map(e => {
+    const [a, b] = [shade(getComputedStyle(e).color), shade(ground(e))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  }));
+}"""
+"""The smallest contrast of text on its background."""

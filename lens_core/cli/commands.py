@@ -1,17 +1,14 @@
-"""The commands of `python -m lens_core`, and their options."""
+"""The commands that read a prompt through the lens, and those about models."""
 
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
-from io import TextIOWrapper
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lens_core.cli import options as given
+from lens_core.cli.app import app, write
+from lens_core.cli.opening import edited, load, read_settings
 from lens_core.cli.output import (
     STREAM,
     check_targets,
@@ -26,19 +23,6 @@ from lens_core.cli.output import (
 if TYPE_CHECKING:
     from lens_core.lens import LogitLens
     from lens_core.models import LoadedModel
-    from lens_core.settings import Settings
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    # A LensError becomes one line in `reported`; anything else is a bug and keeps its traceback.
-    pretty_exceptions_enable=False,
-    help="A microscope for Hugging Face causal language models.",
-)
-
-SETTINGS = Path(__file__).parents[2] / "settings.yaml"
-"""The settings of the app, which the command line reads too."""
 
 
 @app.command("logit-lens")
@@ -118,20 +102,20 @@ def logit_lens_command(
     with reported():
         check_targets(json, csv, files=(png, html))
         text = prompt_text(prompt)
-        chosen = _settings(settings)
+        chosen = read_settings(settings)
         options["max_tokens"] = max_tokens or chosen.max_tokens.logit_lens
-        loaded = _load(chosen, model, loading)
+        loaded = load(chosen, model, loading)
         options["components"] = _components(loaded, components)
         if layer_step is not None:
             options["layers"] = _every(layer_step, loaded.n_layers)
         ids = loaded.tokenize(text, template=template, special=special)
-        with _edited(loaded, edit or (), strength):
+        with edited(loaded, edit, strength):
             result = logit_lens(loaded, ids, **options)
         _write_lens(result, json=json, csv=csv)
         _draw_lens(result, png=png, html=html)
         if STREAM not in (json, csv):
             record, columns = result.to_json(), get_terminal_size((100, 24)).columns
-            _write(lens_report(record, columns=columns))
+            write(lens_report(record, columns=columns))
 
 
 @app.command("models")
@@ -144,11 +128,11 @@ def models_command(json: given.JsonFile = None, settings: given.SettingsFile = N
 
     with reported():
         check_targets(json)
-        records = listed_models(_settings(settings))
+        records = listed_models(read_settings(settings))
         if json is not None:
             write_json(json, {"schema": "lens_core/models/1", "models": records})
         if json != STREAM:
-            _write(model_list(records))
+            write(model_list(records))
 
 
 @app.command("check")
@@ -177,36 +161,13 @@ def check_command(
     }
     with reported():
         check_targets(json)
-        loaded = _load(_settings(settings), model, loading)
+        loaded = load(read_settings(settings), model, loading)
         check = loaded.self_check.to_json()
         record = {**loaded.header("check"), "facts": asdict(loaded.facts), "measured": check}
         if json is not None:
             write_json(json, record)
         if json != STREAM:
-            _write(facts_report(record["facts"], check))
-
-
-def main() -> None:
-    """Run the command line of this process."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A terminal that cannot show a character gets its number instead of a traceback.
-            stream.reconfigure(errors="backslashreplace")
-    app(prog_name="python -m lens_core")
-
-
-def _settings(path: str | None) -> "Settings":
-    from lens_core.settings import Settings, load_settings
-
-    if path is None and not SETTINGS.exists():
-        return Settings()
-    return load_settings(path or SETTINGS)
-
-
-def _load(settings: "Settings", name: str, options: dict[str, Any]) -> "LoadedModel":
-    from lens_core import load_model
-
-    return load_model(settings.models.get(name) or name, **options)
+            write(facts_report(record["facts"], check))
 
 
 def _components(loaded: "LoadedModel", chosen: str | None) -> tuple[str, ...]:
@@ -215,17 +176,6 @@ def _components(loaded: "LoadedModel", chosen: str | None) -> tuple[str, ...]:
         return tuple(part.strip() for part in chosen.split(","))
     off = [loaded.self_check.reason_off(feature) for feature in ("streams", "attribution")]
     return ("resid_post",) if any(off) else ("resid_post", "attn_out", "mlp_out")
-
-
-def _edited(loaded: "LoadedModel", files: Sequence[str], strength: float) -> ExitStack:
-    """The edits, to be held for a block."""
-    stack = ExitStack()
-    if files:
-        from lens_core.edits import applied, load_edit
-
-        edits = [load_edit(file) for file in files]
-        stack.enter_context(applied(loaded, *edits, strength=strength))
-    return stack
 
 
 def _every(step: int, count: int) -> list[int]:
@@ -253,9 +203,3 @@ def _draw_lens(result: "LogitLens", *, png: str | None, html: str | None) -> Non
         if file is not None:
             with writing(file):
                 save(figure, file)
-
-
-def _write(lines: Iterable[str]) -> None:
-    """Write lines; styles are left out where nobody looks at a terminal."""
-    for line in lines:
-        typer.echo(line)

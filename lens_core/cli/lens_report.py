@@ -7,7 +7,8 @@ from typing import Any
 
 from typer import style
 
-from lens_core.cli.terminal import ending, harmless, padded, token_label, wrapped
+from lens_core.cli.record_text import error_size, per_cent, piece, text_of, token_of
+from lens_core.cli.terminal import harmless, padded, wrapped
 
 COMPONENTS = {"attn_out": "attention", "mlp_out": "MLP", "resid_mid": "middle", "embed": "embed"}
 """Words of the table for component names; block outputs are added last."""
@@ -34,9 +35,9 @@ def lens_report(record: Mapping[str, Any], *, columns: int) -> Iterator[str]:
     model, readout = record["model"], record["self_check"]["readout_rel_err"]
     yield (
         f"{harmless(str(model['id']))}: {model['n_layers']} layers of {model['d_model']}, "
-        f"{model['dtype']}, readout exact to {_error(readout)}"
+        f"{model['dtype']}, readout exact to {error_size(readout)}"
     )
-    yield f"Prompt: {_text(record, record['input']['n_prompt'], columns - 8)}"
+    yield f"Prompt: {text_of(record, record['input']['n_prompt'], columns - 8)}"
     for warning in record["warnings"]:
         yield f"Note: {harmless(warning)}"
     for number, step in enumerate(record["steps"], 1):
@@ -53,9 +54,9 @@ def _step(
     record: Mapping[str, Any], number: int, step: Mapping[str, Any], columns: int
 ) -> Iterator[str]:
     """One generated token, and how it came about."""
-    name = _token(record, step["id"])
+    name = token_of(record, step["id"])
     yield style(f'Step {number}: predicted token "{name}" ({per_cent(step["p"][-1])})', bold=True)
-    yield f"Current text: {_text(record, step['position'] + 2, columns - 14)}"
+    yield f"Current text: {text_of(record, step['position'] + 2, columns - 14)}"
     yield from _important(record, step["important_layers"], columns)
 
 
@@ -63,11 +64,11 @@ def _last(record: Mapping[str, Any], columns: int) -> Iterator[str]:
     """What comes after the position that is followed, usually the last."""
     important = record["important_layers"]
     position = important["position"]
-    title = f'Position {position}, after "{_piece(record["input"]["tokens"][position])}"'
+    title = f'Position {position}, after "{piece(record["input"]["tokens"][position])}"'
     if position in record["positions"]:
         place = record["positions"].index(position)
         token, p = record["final"]["ids"][place], record["final"]["p"][place]
-        title += f': next token "{_token(record, token)}" ({per_cent(p)})'
+        title += f': next token "{token_of(record, token)}" ({per_cent(p)})'
     yield style(title, bold=True)
     yield from _important(record, important, columns)
 
@@ -116,7 +117,7 @@ def entries(record: Mapping[str, Any], component: str, row: int, place: int) -> 
     if "top_delta_p" in cells:
         changes = (_signed(p, 100) for p in cells["top_delta_p"][row][place])
         values = [f"{v} ({change} %)" for v, change in zip(values, changes, strict=True)]
-    return [f"{_token(record, token)} {v}" for token, v in zip(ids, values, strict=True)]
+    return [f"{token_of(record, token)} {v}" for token, v in zip(ids, values, strict=True)]
 
 
 def _grid(record: Mapping[str, Any], columns: int) -> Iterator[str]:
@@ -127,7 +128,7 @@ def _grid(record: Mapping[str, Any], columns: int) -> Iterator[str]:
     shown = max(1, (columns - 8) // (_CELL + 1))
     places = range(len(record["positions"]))[-shown:]
     tokens = record["input"]["tokens"]
-    heads = [_piece(tokens[record["positions"][place]]) for place in places]
+    heads = [piece(tokens[record["positions"][place]]) for place in places]
     yield style("Most likely next token after each layer, with its per cent", bold=True)
     yield _row("layer", [padded(head, _CELL) for head in heads])
     for row, layer in enumerate(cells["layers"]):
@@ -135,13 +136,13 @@ def _grid(record: Mapping[str, Any], columns: int) -> Iterator[str]:
         for place in places:
             token, p = cells["top_ids"][row][place][0], cells["top_p"][row][place][0]
             same = token == record["final"]["ids"][place]
-            cell = grid_cell(_token(record, token), p)
+            cell = grid_cell(token_of(record, token), p)
             found.append(style(cell, fg="green") if same else cell)
         yield _row(str(layer), found)
     embed = record["cells"].get("embed")
     if embed is not None:
         ids, probs = embed["top_ids"][0], embed["top_p"][0]
-        yield _row("embed", [grid_cell(_token(record, ids[p][0]), probs[p][0]) for p in places])
+        yield _row("embed", [grid_cell(token_of(record, ids[p][0]), probs[p][0]) for p in places])
     if record["layers"]:
         settled = [record["settled"][place] for place in places]
         yield _row("settled", [padded(_settled(record, layer), _CELL) for layer in settled])
@@ -162,36 +163,9 @@ def _row(name: str, cells: Sequence[str]) -> str:
     return f"{name:>7}  {' '.join(cells)}".rstrip()
 
 
-def _text(record: Mapping[str, Any], stop: int, columns: int) -> str:
-    """The end of the text of the first `stop` tokens, without special tokens."""
-    tokens = record["input"]["tokens"][:stop]
-    text = "".join(token["text"] for token in tokens if token["kind"] not in ("special", "pad"))
-    return ending(harmless(text.replace("\n", "\u23ce")), max(columns, 20))
-
-
-def _token(record: Mapping[str, Any], token: int) -> str:
-    return token_label(record["vocab"][str(token)])
-
-
-def _piece(token: Mapping[str, Any]) -> str:
-    """A token of the text: its bytes where it is a part of a character."""
-    if token["kind"] == "partial" and token["bytes_hex"] is not None:
-        return f"<{token['bytes_hex']}>"
-    return token_label({"text": token["text"], "bytes": None})
-
-
-def per_cent(p: float | None) -> str:
-    """A probability in per cent; a dash where it is no finite number."""
-    return "-" if p is None else f"{100 * p:.1f} %"
-
-
 def _signed(value: float | None, factor: float = 1.0) -> str:
     return "-" if value is None else f"{factor * value:+.2f}"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _error(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0e}"

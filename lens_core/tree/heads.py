@@ -58,15 +58,17 @@ class EdgeDetails:
 
 @dataclass(frozen=True, eq=False)
 class HeadMaps:
-    """One head at all positions."""
+    """One head, or all heads of a layer, at all positions."""
 
     header: Mapping[str, Any]
     layer: int
-    head: int
+    head: int | None
+    """None for all heads together."""
     pattern: Float[np.ndarray, "query key"]
-    """After the softmax."""
+    """After the softmax; the mean of all heads."""
     contribution: Float[np.ndarray, "query key"]
-    """Share of what the head moves in the state of the query, before any threshold."""
+    """Share of what is moved in the state of the query, before any threshold; the sum of all
+    heads."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values by the schema lens_core/graph_head_maps/1."""
@@ -75,19 +77,21 @@ class HeadMaps:
 
 @dataclass(frozen=True, eq=False)
 class HeadDetails:
-    """What one head writes."""
+    """What one head, or all heads of a layer together, write."""
 
     header: Mapping[str, Any]
     vocab: dict[str, Any]
     src: str
     dst: str
-    head: int
+    head: int | None
+    """None for all heads together."""
     pattern: float
+    """How much it looks from the destination to the source; the mean of all heads."""
     on_edge: Pushed | None
-    """Tokens promoted and suppressed by what it moves along this edge; None where parts cannot be
+    """Tokens promoted and suppressed by what is moved along this edge; None where parts cannot be
     read as logits."""
     in_all: Pushed | None
-    """The same for what it moves from all positions together."""
+    """The same for what is moved from all positions together."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values by the schema lens_core/graph_head/1."""
@@ -142,19 +146,19 @@ def head_maps(
     loaded: LoadedModel,
     run: GraphRun,
     layer: int,
-    head: int,
+    head: int | None,
     *,
     measure: Measure | None = None,
     bias: str = "part",
 ) -> HeadMaps:
-    """Where one head looks, and what it contributes from there, at all positions.
+    """Where a head (None for all of them) looks, and what it contributes, at all positions.
 
     Raises:
         InputError: a layer without a pattern, a head that does not exist, or a run that does not
             fit.
     """
     whole_number("layer", layer, 0, loaded.n_layers - 1)
-    whole_number("head", head, 0, loaded.facts.n_heads - 1)
+    heads = _heads(loaded, head)
     options = _unthresholded(measure, bias)
     with loaded.lock:
         check_run(run, loaded, None)
@@ -168,16 +172,17 @@ def head_maps(
         for at, row in zip(positions, rows, strict=True):
             weights = weigh(row, options, at)
             if weights.heads is not None:
-                found[at, : len(weights.heads)] = weights.heads[:, head]
+                found[at, : len(weights.heads)] = weights.heads[:, heads].sum(1)
         header = detail_header(loaded, "graph_head_maps", run)
-    return HeadMaps(header, layer, head, attention.pattern[head].cpu().numpy(), found)
+    pattern = attention.pattern[heads].float().mean(0).cpu().numpy()
+    return HeadMaps(header, layer, head, pattern, found)
 
 
 @torch.no_grad()
 def head_details(
-    loaded: LoadedModel, run: GraphRun, edge: Edge, head: int, *, k: int = 15
+    loaded: LoadedModel, run: GraphRun, edge: Edge, head: int | None, *, k: int = 15
 ) -> HeadDetails:
-    """The tokens that a head promotes and suppresses by what it moves along an attention edge.
+    """The tokens promoted and suppressed by what a head (None for all) moves along an edge.
 
     Raises:
         InputError: no attention edge, a head that does not exist, `k` outside 1 to 50, or a run
@@ -185,20 +190,27 @@ def head_details(
     """
     src, dst = (check_node(loaded, name, len(run.ids)) for name in edge)
     _kind(loaded, src, dst, "attention")
-    whole_number("head", head, 0, loaded.facts.n_heads - 1)
+    heads = _heads(loaded, head)
     k = whole_number("k", k, 1, min(MAX_K, loaded.facts.vocab_size))
     with loaded.lock:
         check_run(run, loaded, None)
         parts = run.dissection(loaded).heads(dst.layer)
         assert parts is not None
-        moved = _of_head(parts, head, dst.position)
+        moved = torch.stack([_of_head(parts, one, dst.position) for one in heads]).sum(0)
         vectors = torch.stack([moved[src.position], moved.sum(0)])
         both = pushed(loaded, run, vectors, position=dst.position, k=k)
         header = detail_header(loaded, "graph_head", run)
-        pattern = float(parts.pattern[head, dst.position, src.position])
+        pattern = float(parts.pattern[heads, dst.position, src.position].float().mean())
     one, every = (None, None) if both is None else (_row(both, 0), _row(both, 1))
     vocab = vocabulary(loaded, () if both is None else both.ids)
     return HeadDetails(header, vocab, src.id, dst.id, head, pattern, one, every)
+
+
+def _heads(loaded: LoadedModel, head: int | None) -> list[int]:
+    """The head that is meant; all of them for None."""
+    if head is None:
+        return list(range(loaded.facts.n_heads))
+    return [whole_number("head", head, 0, loaded.facts.n_heads - 1)]
 
 
 def _unthresholded(measure: Measure | None, bias: str) -> Weighing:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from lens_core.errors import InputError
 from lens_core.records import plain
+from lens_core.tree.exports import csv_table, graphml
 from lens_core.tree.nodes import Node
 from lens_core.tree.visiting import EDGE_KINDS
 
@@ -133,6 +134,23 @@ class ContributionGraph:
             "final_ids": self.final_ids.tolist(),
             "final_p": plain(self.final_p),
         }
+
+    def to_csv(self) -> str:
+        """The edges as CSV, from top to bottom.
+
+        Columns: src, dst, kind; layer of the destination; position and token of both ends; weight
+        and influence, exact; heads as "3:0.125 0:0.0625", the largest eight. Tokens are JSON
+        strings: every character shows, and none starts a formula in a spreadsheet.
+        """
+        return csv_table(self)
+
+    def to_graphml(self) -> str:
+        """GraphML of a directed multigraph, for networkx, Gephi, Cytoscape or igraph.
+
+        Nodes have kind, label, layer, position, token_id and influence; edges kind, weight,
+        influence and heads. Edges of two kinds that join the same nodes stay apart.
+        """
+        return graphml(self)
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> ContributionGraph:

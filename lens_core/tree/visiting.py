@@ -111,19 +111,21 @@ class _Columns:
         )
 
 
-def visit(source: RowSource, options: Weighing, roots: Iterable[Node]) -> Visit:
-    """Every edge that leads to a root, with weights above the threshold."""
-    return _Visitor(source, options).down_from(tuple(roots))
+def visit(
+    source: RowSource, options: Weighing, roots: Iterable[Node], *, max_heads: int = MAX_HEADS
+) -> Visit:
+    """Every edge that leads to a root, with weights above the threshold and its largest heads."""
+    return _Visitor(source, options, max_heads).down_from(tuple(roots))
 
 
 class _Visitor:
     """Walks down the layers with the positions that were reached."""
 
-    def __init__(self, source: RowSource, options: Weighing) -> None:
+    def __init__(self, source: RowSource, options: Weighing, max_heads: int) -> None:
         self.source = source
         self.options = options
         self.codes = Codes(len(source.run.ids))
-        self.columns = _Columns(self.codes, min(MAX_HEADS, source.run.facts.n_heads))
+        self.columns = _Columns(self.codes, min(max_heads, source.run.facts.n_heads))
         self.degenerate: list[Node] = []
         self.empty: list[Node] = []
         self.unattributed = 0.0

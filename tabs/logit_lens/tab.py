@@ -144,7 +144,7 @@ def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks)
         (parts.ranks.select, clicks.rank),
         (parts.ranks.token, clicks.token),
         (parts.prediction.choose, clicks.predicted),
-        (shell.strip.select, clicks.position),
+        (shell.strip.logit_lens, clicks.position),
         (parts.followed.pin, clicks.token),
         (parts.followed.follow, clicks.add),
         (parts.followed.remove, clicks.remove),

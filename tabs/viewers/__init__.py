@@ -29,17 +29,26 @@ EVENTS = {
     "header": ("link", "language", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
-    "token_strip": ("select",),
+    "token_strip": ("graph", "logit_lens"),
     "heatmap": ("select", "token", "example", "window", "export"),
     "bars": ("choose",),
     "followed": ("follow", "pin", "remove", "join", "split"),
     "chart": ("point",),
     "saved": (),
+    "graph": ("edge", "node", "root", "example", "threshold", "export"),
+    "table": ("choose",),
+    "pushed": (),
+    "maps": ("choose",),
+    "selection": ("verify", "root"),
+    "log_slider": ("release",),
+    "stack": ("choose", "verify", "root"),
 }
 """The viewers, and the events that each can trigger."""
 
-PARTS = tuple(
-    f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export")
+PARTS = (
+    *(f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export")),
+    *(f"graph_{part}" for part in ("place", "links", "nodes", "axes", "words")),
+    *(f"graph_{part}" for part in ("face", "card", "move", "export")),
 )
 """What larger viewers are made of, in the order in which it is loaded, before the viewers."""
 
@@ -67,7 +76,7 @@ def styles() -> str:
     return f"{page}\n.gradio-container.gradio-container {{\n{rules}\n}}"
 
 
-def viewer(name: str, value: dict[str, Any] | None = None, **options: Any) -> gr.HTML:
+def viewer(name: str, value: Any = None, **options: Any) -> gr.HTML:
     """A component that draws its value with the script of that name."""
     events = json.dumps(EVENTS[name])
     return gr.HTML(
@@ -80,7 +89,7 @@ def viewer(name: str, value: dict[str, Any] | None = None, **options: Any) -> gr
     )
 
 
-def drawn(value: dict[str, Any]) -> str:
+def drawn(value: Any) -> str:
     """What a viewer takes: strict JSON without `<`, since the first value is part of the page."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")

@@ -1,7 +1,8 @@
 // Values as bars from zero: shares on a rail ("share"), or what raises and lowers ("signed"), with the
 // sums they must reach. Takes {"title", "how", "kind", "rows": [{"entry" or "label", "value", "before"}],
-// "high", "format": "percent" | "signed", "sums": [{"label", "value"}], "badge", "empty"}. A row with a
-// token and a share is a button: it triggers "choose" {index}.
+// "high", "format": "percent" | "signed" | "number", "sums": [{"label", "value"}], "badge", "empty", "chooses",
+// "selected": index, "tone": "attention"}. A row with a token and a share is a button, as every row is with "chooses": it triggers
+// "choose" {index}.
 const { chip, heading, make, mount, number, percent, phrase, refill, seen, signed, t } = lens;
 const LONGEST = 26;
 const ICONS = { good: "✓", check: "▲", poor: "✕" };
@@ -14,7 +15,8 @@ function writer({ format, rows }) {
   if (format === "percent") return percent;
   const largest = Math.max(...rows.map(size), 0);
   const digits = largest > 0 ? Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(largest)))) : 2;
-  return (value) => (value === null ? "–" : signed(value, digits));
+  const write = format === "signed" ? signed : number;
+  return (value) => (value === null ? "–" : write(value, digits));
 }
 
 // The rows to draw, in their order; of a long list the largest.
@@ -73,11 +75,12 @@ function rowOf(row, index, value, at, write, choose) {
   const share = value.kind === "share";
   if (!share) plot.append(tip(row, at, write));
   const cells = share ? [name, plot, valueText(row, write)] : [name, plot];
-  if (!share || !row.entry) return make("li", "", make("span", "row", ...cells));
+  if (!value.chooses && (!share || !row.entry)) return make("li", "", make("span", "row", ...cells));
   const button = make("button", "row", ...cells);
   button.type = "button";
+  if (value.chooses) button.setAttribute("aria-pressed", String(index === value.selected));
   button.dataset.focus = `row-${index}`;
-  button.setAttribute("aria-label", t("bars.choose", { token: seen(name), value: seen(cells[2]) }));
+  button.setAttribute("aria-label", t("bars.choose", { token: seen(name), value: write(row.value) }));
   button.addEventListener("click", () => choose(index));
   return make("li", "", button);
 }
@@ -129,7 +132,7 @@ lens.viewers.bars = ({ element, props, watch, trigger }) => {
     }
     const [write, at, shown] = [writer(value), scaleOf(value), kept(rows, all)];
     const choose = (index) => trigger("choose", { index });
-    const list = make("ul", `rows ${value.kind}`);
+    const list = make("ul", `rows ${value.kind} ${value.tone ?? ""}`);
     list.setAttribute("aria-label", seen(title.querySelector("h2") ?? title));
     list.append(...shown.map((index) => rowOf(rows[index], index, value, at, write, choose)));
     if (value.kind === "signed") leaveRoom(list, rows, write);

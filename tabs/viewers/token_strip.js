@@ -269,7 +269,7 @@ lens.viewers.token_strip = ({ element, props, watch, trigger }) => {
       if (atEnd) strip.scrollLeft = strip.scrollWidth;
       fade(strip);
     }).observe(strip.firstChild);
-    operate(strip, tip, (position) => trigger("select", { position }));
+    operate(strip, tip, (position) => trigger(lens.shell.tab, { position }));
     copyTrueText(strip);
   });
 };

@@ -1,0 +1,325 @@
+// The contribution graph: columns of tokens, rows of layers, links as wide as they weigh. Takes
+// {"state": "empty", "examples": [text]} or {"state": "done", "name" (of exports), "title": phrase,
+// "n_layers", "mids" and "mlps": [bool per layer], "tokens": [record], "others": [record or null] of a
+// difference, "share": [per token], "rest": {"bias", "mixer", "lost"}, "roots": [id], "prediction":
+// {"entry", "p"}, "nodes": {"ids", "influence"}, "edges": {"src", "dst" (places in nodes), "kind", "w",
+// "influence", "heads": [[[head, weight]]]}, "signed", "difference", "threshold", "n_edges",
+// "strongest", "notes": [phrase], "selected": {"src", "dst", "kind"} or {"node"}}. Listens to
+// "hide_first", "collapse" (bool) and "select". Triggers "edge" {src, dst, kind}, "node" {id}, "root"
+// {id}, "example" {index}, "threshold" {value} and "export" {format}.
+const { listen, make, mount, phrase, refill } = lens;
+const { AROUND, HEAD, ZOOM_STEP, action, cardOf, counts, drawEmpty, faceOf, gestures, hit, itemName, leftOut, legendOf, lift,
+  mover, nothing, outline, save, saveMenu, sceneOf, stripText, summary, walk, word } = lens.graph;
+
+const INTENT = 150; // ms over another mark before its card replaces a pinned one
+const onPhone = () => window.innerWidth <= 640;
+const keyOf = (item) => (item?.link ? `${item.link.src.id} ${item.link.dst.id} ${item.link.kind}` : item?.node ? item.node.id : item ? `root ${item.root}` : null);
+let count = 0;
+
+function itemOf(scene, data) {
+  if (data?.node) return { node: scene.place(data.node) };
+  const link = data?.src && scene.links.find(({ dst, kind, src }) => src.id === data.src && dst.id === data.dst && kind === data.kind);
+  return link ? { link, pivot: link.dst } : null;
+}
+
+const dataOf = ({ link, node }) => (node ? { node: node.id } : { src: link.src.id, dst: link.dst.id, kind: link.kind });
+const centre = ({ link, node }) => (node ? [node.x, node.y] : link.points[Math.floor(link.points.length / 2)]);
+
+lens.viewers.graph = ({ element, props, watch, trigger }) => {
+  const root = element.querySelector(".lens-viewer");
+  const name = `lens-graph-${(count += 1)}`;
+  // Of the person, kept when it is drawn again.
+  const view = { key: null, roots: null, hideFirst: false, collapse: false, fit: false, selected: null, active: null, pinned: false };
+  let [value, scene, face, stage, shown, pointer, waiting, hand] = [null, null, null, null, null, "mouse", null, null];
+
+  const moves = mover(
+    () => ({ room: [scene.columns.room, face.height], world: [scene.width, scene.height] }),
+    (now) => {
+      face.place(now);
+      stage.style.touchAction = scene.height * now.k > face.height + 1 ? "none" : "pan-y";
+      const card = root.querySelector(".card");
+      if (card && shown && !onPhone()) lens.heat.place(card, root, boxOf(shown));
+    },
+  );
+
+  const origin = () => {
+    const { left, top } = face.picture.getBoundingClientRect();
+    return [left + scene.columns.gutter, top + HEAD];
+  };
+
+  function boxOf(item) {
+    const [left, top] = origin();
+    const { k, x, y } = moves.view;
+    if (item.root !== undefined) {
+      const at = left + x + k * scene.columns.xOf(item.root);
+      return { left: at - 8, right: at + 8, top: top - HEAD + 12, bottom: top - HEAD + 30 };
+    }
+    const [wx, wy] = item.at ?? centre(item);
+    const r = k * (item.node?.r ?? 2) + 6;
+    return { left: left + x + k * wx - r, right: left + x + k * wx + r, top: top + y + k * wy - r, bottom: top + y + k * wy + r };
+  }
+
+  // What is at a point of the screen: a node, a link, a triangle, or a token.
+  function at({ clientX, clientY }, touch) {
+    const [left, top] = origin();
+    const [px, py] = [clientX - left, clientY - top];
+    if (px < 0 || px > scene.columns.room) return null;
+    const place = moves.toScene([px, py]);
+    const slack = (touch ? 16 : 6) / moves.view.k;
+    if (py >= 0 && py <= face.height) {
+      const found = hit(scene, place, slack);
+      return found?.link ? { ...found, pivot: found.link.dst, at: place } : found;
+    }
+    const column = scene.shown[Math.floor(place[0] / scene.columns.pitch)];
+    if (column === undefined) return null;
+    if (py < 0) return scene.value.prediction && scene.place(value.roots[0]).position === column ? null : { root: column };
+    return { node: scene.place(`X0_${column}`) };
+  }
+
+  function hideCard() {
+    root.querySelector(".card")?.remove();
+    shown = null;
+    face.picture.classList.remove("fading");
+    lift(face.front, [], scene);
+  }
+
+  function showCard(item) {
+    const isSheet = onPhone();
+    const isPinned = view.pinned && keyOf(item) === keyOf(itemOf(scene, view.selected));
+    root.querySelector(".card")?.remove();
+    const card = cardOf(item, scene, { pinned: isPinned || isSheet, close: isSheet });
+    shown = item;
+    const links = item.link ? [item.link] : item.node ? [...(item.node.incoming ?? []), ...(item.node.outgoing ?? [])] : [];
+    face.picture.classList.toggle("fading", links.length > 0 && !isPinned);
+    lift(face.front, isPinned ? [] : links, scene);
+    stage.after(card);
+    if (!isSheet) lens.heat.place(card, root, boxOf(item));
+  }
+
+  const focused = () => stage.matches(":focus-visible") && view.active;
+
+  // The card that stays when nothing is pointed at.
+  function settle() {
+    clearTimeout(waiting);
+    const kept = view.pinned ? itemOf(scene, view.selected) : focused() ? itemOf(scene, view.active) : null;
+    if (!kept) hideCard();
+    else if (keyOf(kept) !== keyOf(shown)) showCard(kept);
+  }
+
+  function point(item) {
+    clearTimeout(waiting);
+    stage.classList.toggle("over", Boolean(item));
+    if (!item) waiting = setTimeout(settle, INTENT);
+    else if (keyOf(item) === keyOf(shown)) return;
+    else if (view.pinned) waiting = setTimeout(() => showCard(item), INTENT);
+    else showCard(item);
+  }
+
+  // The outlines of what is selected and of what the keyboard is at.
+  function mark() {
+    const [active, selected] = [focused() ? itemOf(scene, view.active) : null, itemOf(scene, view.selected)];
+    face.marks.replaceChildren(
+      ...(selected ? [outline(selected, scene, "selected")] : []),
+      ...(active && keyOf(active) !== keyOf(selected) ? [outline(active, scene, "active")] : []));
+  }
+
+  function moveTo(item) {
+    view.active = dataOf(item);
+    view.pivot = item.pivot?.id ?? null;
+    moves.reveal(centre(item));
+    mark();
+    root.querySelector(".said").textContent = itemName(item, scene);
+    showCard(item);
+    const { bottom, top } = boxOf(item);
+    if (top < 0) window.scrollBy(0, top - 40);
+    else if (bottom > window.innerHeight) window.scrollBy(0, bottom - window.innerHeight + 40);
+  }
+
+  function open(item) {
+    if (item.root !== undefined) return trigger("root", { id: `I${value.n_layers - 1}_${item.root}` });
+    Object.assign(view, { active: dataOf(item), selected: dataOf(item), pinned: true });
+    mark();
+    if (onPhone()) hideCard(); // the details rise where the card was
+    else showCard(item);
+    return item.node ? trigger("node", { id: item.node.id }) : trigger("edge", view.selected);
+  }
+
+  function clear() {
+    Object.assign(view, { pinned: false, selected: null });
+    mark();
+    hideCard();
+  }
+
+  function click(event) {
+    if (hand.dragged) return undefined;
+    const touch = pointer === "touch";
+    const item = at(event, touch);
+    if (!item) return clear();
+    if (touch && keyOf(item) !== keyOf(shown)) {
+      view.pinned = false;
+      return showCard(item);
+    }
+    return open(item);
+  }
+
+  // What the keyboard is at, with the node whose links it goes through.
+  function active() {
+    const item = itemOf(scene, view.active) ?? { node: scene.place(value.roots[0]) };
+    if (item.link && view.pivot) item.pivot = scene.place(view.pivot);
+    return item;
+  }
+
+  const keys = {
+    Enter: () => open(active()), " ": () => open(active()), Escape: clear,
+    "+": () => moves.zoom(ZOOM_STEP), "=": () => moves.zoom(ZOOM_STEP), "-": () => moves.zoom(1 / ZOOM_STEP),
+    0: fitAll, Home: () => moveTo({ node: scene.place(value.roots[0]) }),
+  };
+
+  function press(event) {
+    const { altKey, ctrlKey, key, metaKey } = event;
+    if (altKey || ctrlKey || metaKey) return;
+    const found = key.startsWith("Arrow") ? walk(scene, active(), key) : null;
+    if (found) moveTo(found);
+    else keys[key]?.();
+    if (keys[key] || key.startsWith("Arrow")) event.preventDefault();
+  }
+
+  function fitAll() {
+    view.fit = scene.columns.overflow && !(view.fit && moves.view.k === 1);
+    Object.assign(moves.view, { k: 1, x: 0, y: 0 });
+    view.key = view.fit ? view.key : null;
+    redraw();
+  }
+
+  const isFull = () => root.classList.contains("full");
+
+  function setFull(full) {
+    root.classList.toggle("full", full);
+    Object.assign(moves.view, { k: 1, x: 0, y: 0 });
+    if (scene) redraw();
+  }
+
+  async function toggleFull() {
+    if (document.fullscreenElement) return document.exitFullscreen();
+    if (isFull()) return setFull(false);
+    try {
+      await root.requestFullscreen();
+    } catch {
+      setFull(true); // a frame may forbid it; then as large as the frame
+    }
+    return undefined;
+  }
+
+  function tools() {
+    const fit = action("fit", word("fit"), fitAll);
+    if (scene.columns.overflow) fit.setAttribute("aria-pressed", String(view.fit));
+    return make("div", "tools", make("span", "counts", counts(scene)),
+      action("out", "−", () => moves.zoom(1 / ZOOM_STEP), word("zoom_out")), action("in", "+", () => moves.zoom(ZOOM_STEP), word("zoom_in")),
+      fit, action("whole", word(isFull() ? "full_off" : "full"), toggleFull),
+      saveMenu((format) => (format === "svg" || format === "png" ? save(format, scene, root, view) : trigger("export", { format }))));
+  }
+
+  function listenTo() {
+    hand = gestures(stage, moves, origin);
+    stage.addEventListener("click", click);
+    stage.addEventListener("pointerdown", ({ pointerType }) => { pointer = pointerType; });
+    stage.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch" && !hand.busy) point(at(event, false));
+    });
+    stage.addEventListener("pointerleave", ({ pointerType, relatedTarget }) => {
+      if (pointerType !== "touch" && !relatedTarget?.closest?.(".card")) settle();
+    });
+    stage.addEventListener("keydown", press);
+    stage.addEventListener("focus", () => stage.matches(":focus-visible") && !view.pinned && moveTo(active()));
+    stage.addEventListener("blur", ({ relatedTarget }) => {
+      mark();
+      if (!view.pinned && !relatedTarget?.closest(".card")) hideCard();
+    });
+  }
+
+  function draw(_, given, width) {
+    value = given;
+    root.dataset.state = value.state;
+    clearTimeout(waiting);
+    if (value.state === "empty") {
+      [scene, face] = [null, null];
+      return drawEmpty(root, value, trigger);
+    }
+    const size = { width: isFull() ? root.clientWidth - 32 : width, phone: width < 480, height: isFull() ? window.innerHeight - AROUND - 150 : null };
+    scene = sceneOf(value, view, size);
+    face = faceOf(scene, root, { full: isFull() });
+    stage = make("div", "stage", face.picture);
+    stage.tabIndex = 0;
+    stage.dataset.focus = "stage";
+    stage.setAttribute("role", "application");
+    for (const one of [stage, face.picture]) {
+      one.setAttribute("aria-label", phrase(value.title));
+      one.setAttribute("aria-describedby", name);
+    }
+    stage.setAttribute("aria-description", word("keys"));
+    listenTo();
+    const said = make("span", "spoken said");
+    said.setAttribute("aria-live", "polite");
+    const spoken = make("p", "spoken", summary(scene));
+    spoken.id = name;
+    const notes = [...leftOut(scene, view), ...(value.notes ?? []).map(phrase)].map((note) => make("p", "note", note));
+    const strip = stripText(scene);
+    const missing = !scene.links.length && value.strongest !== null && value.strongest !== undefined;
+    refill(root, tools(), stage, missing ? nothing(value, trigger) : null, strip ? make("p", "strip", strip) : null,
+      legendOf(scene), ...notes, make("p", "hint keys", word("keys_short")), spoken, said);
+    settleView();
+    mark();
+    if (view.pinned && itemOf(scene, view.selected)) showCard(itemOf(scene, view.selected));
+    return undefined;
+  }
+
+  // The same columns stay where they are; others start at the root, and another root is in sight.
+  function settleView() {
+    const key = JSON.stringify([value.n_layers, (value.others ?? value.tokens).map((token) => token?.id)]);
+    const top = scene.place(value.roots[0]);
+    const isNew = key !== view.key;
+    if (isNew) Object.assign(moves.view, { k: 1, x: scene.columns.room - top.x - 1.5 * scene.columns.pitch, y: face.height / 3 - top.y });
+    moves.move({});
+    if (!isNew && String(value.roots) !== view.roots) moves.reveal([top.x, top.y]);
+    face.place(moves.view);
+    Object.assign(view, { key, roots: String(value.roots) });
+  }
+
+  const redraw = () => draw(root, value, element.clientWidth);
+
+  function take(_, given, width) {
+    if (given.state === "done") {
+      const isSame = JSON.stringify(given.selected) === view.given;
+      if (!isSame) Object.assign(view, { given: JSON.stringify(given.selected), selected: given.selected, pinned: false });
+    }
+    draw(_, given, width);
+  }
+
+  root.addEventListener("click", ({ target }) => {
+    if (target.closest(".card .close")) hideCard();
+    const id = target.closest("[data-root]")?.dataset.root;
+    if (id) trigger("root", { id });
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !event.target.closest(".card")) return;
+    stage.focus({ preventScroll: true });
+    clear();
+  });
+  root.addEventListener("pointerover", ({ target }) => target.closest(".card") && clearTimeout(waiting));
+  root.addEventListener("fullscreenchange", () => setFull(document.fullscreenElement === root));
+  const listenFor = (topic, act) => listen(element, topic, (data) => {
+    act(data);
+    if (scene) redraw();
+  });
+  listenFor("hide_first", (on) => { view.hideFirst = on; view.key = null; });
+  listenFor("collapse", (on) => { view.collapse = on; });
+  listen(element, "select", (data) => {
+    Object.assign(view, { selected: data, pinned: false });
+    const item = scene && itemOf(scene, data);
+    if (!scene) return;
+    hideCard();
+    mark();
+    if (item) moves.reveal(centre(item));
+  });
+  mount(element, props, watch, take);
+};

@@ -1,0 +1,257 @@
+"""Values of the graph viewer for its tests: real graphs of the demo model, and extreme ones."""
+
+from __future__ import annotations
+
+import base64
+import math
+import random
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from families import IDS
+from families import loaded as family
+
+from lens_core import ContributionGraph, LoadedModel, contribution_graph, load_model
+
+HOSTILE = [
+    "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
+    "</script><script>document.body.dataset.pwned='script'</script>",
+    "${HOME} `ls` {token} {{value}}",
+    "</style><svg onload='document.body.dataset.pwned=1'>",
+    "שלום \u202eevil\u202c",
+    "a\u200bb\u2060c\ufeff\u00ad",
+    "\u2028\u0000\u0007bell",
+    "首都は東京です",
+]
+CAPITAL = "The capital of France is"
+COPY = "red blue green red blue"
+OBJECT = "When Mary and John went to the store, John gave a drink to"
+LEFT_OUT = 'not a listed title "&<>'
+
+
+@cache
+def demo() -> LoadedModel:
+    """The embedded model."""
+    return load_model("demo")
+
+
+@cache
+def graph(prompt: str, **options: Any) -> ContributionGraph:
+    """A graph of the embedded model."""
+    model = demo()
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    ids = torch.tensor(tokenizer(prompt)["input_ids"])
+    return contribution_graph(model, ids, **options)
+
+
+def value_of(
+    found: ContributionGraph, model: LoadedModel, *, name: str = "graph", **changes: Any
+) -> dict[str, Any]:
+    """What the viewer draws of a graph."""
+    record = found.to_json()
+    places = {node["id"]: place for place, node in enumerate(record["nodes"])}
+    kinds = ["residual", "attention", "ffn", "bias", "mixer"]
+    edges = record["edges"]
+    roots = record["root"]["nodes"]
+    last = int(roots[0].split("_")[1])
+    top = f"I{model.n_layers - 1}_{last}"
+    prediction = {
+        "entry": record["vocab"][str(record["final_ids"][last])],
+        "p": record["final_p"][last],
+    }
+    return {
+        "state": "done",
+        "examples": [],
+        "name": name,
+        "title": "How this prediction was built",
+        "n_layers": model.n_layers,
+        "mids": [layer.has_mid for layer in model.anatomy.layers],
+        "mlps": [layer.mlp_add is not None for layer in model.anatomy.layers],
+        "tokens": record["input"]["tokens"],
+        "others": None,
+        "share": record["token_influence"],
+        "rest": record["influence"],
+        "roots": roots,
+        "prediction": prediction if roots == [top] else None,
+        "nodes": {
+            "ids": list(places),
+            "influence": [node["influence"] for node in record["nodes"]],
+        },
+        "edges": {
+            "src": [places[edge["src"]] for edge in edges],
+            "dst": [places[edge["dst"]] for edge in edges],
+            "kind": [kinds.index(edge["kind"]) for edge in edges],
+            "w": [edge["w"] for edge in edges],
+            "influence": [edge["influence"] for edge in edges],
+            "heads": [edge.get("heads") for edge in edges],
+        },
+        "signed": False,
+        "difference": False,
+        "threshold": record["threshold"]["tau"],
+        "n_edges": record["counts"]["edges"],
+        "strongest": None,
+        "notes": [],
+        "selected": None,
+        **changes,
+    }
+
+
+def real(prompt: str = CAPITAL, changes: dict[str, Any] | None = None, **options: Any) -> Any:
+    """The value of a prompt on the embedded model."""
+    return value_of(graph(prompt, **options), demo(), **(changes or {}))
+
+
+def of_family(name: str, **options: Any) -> dict[str, Any]:
+    """The value of a random tiny model."""
+    with torch.no_grad():
+        return value_of(contribution_graph(family(name), IDS, **options), family(name))
+
+
+def record(text: str, place: int) -> dict[str, Any]:
+    """The record of a token of the prompt."""
+    return {
+        **{"i": place, "id": place, "piece": text, "text": text, "cluster_text": text},
+        **{"bytes_hex": text.encode().hex(" ").upper(), "cluster": place, "kind": "normal"},
+    }
+
+
+def entry(text: str) -> dict[str, Any]:
+    """A vocabulary entry."""
+    return {"text": text, "bytes": base64.b64encode(text.encode()).decode()}
+
+
+WORDS = [" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ".", "首都"]
+
+
+def large(columns: int = 64, layers: int = 24, links: int = 1500) -> dict[str, Any]:
+    """A graph as a larger model makes it: every column has a stream, attention joins them."""
+    dice = random.Random(7)
+    last = columns - 1
+    nodes: dict[str, float] = {}
+    edges: list[tuple[str, str, int, float, float, Any]] = []
+
+    def add(src: str, dst: str, kind: int, weight: float, heads: Any = None) -> None:
+        flow = weight * nodes[dst]
+        nodes[src] = nodes.get(src, 0.0) + flow
+        edges.append((src, dst, kind, weight, flow, heads))
+
+    nodes[f"I{layers - 1}_{last}"] = 1.0
+    active = {last}
+    for layer in reversed(range(layers)):
+        below = "X0" if layer == 0 else f"I{layer - 1}"
+        for at in sorted(active, reverse=True):
+            mlp = 0.05 + 0.3 * dice.random() ** 2
+            if dice.random() < 0.55:
+                add(f"M{layer}_{at}", f"I{layer}_{at}", 2, mlp)
+                nodes[f"M{layer}_{at}"] = nodes[f"I{layer}_{at}"] * mlp
+            else:
+                mlp = 0.0
+            add(f"A{layer}_{at}", f"I{layer}_{at}", 0, 1 - mlp)
+            if mlp:
+                flow = mlp * nodes[f"I{layer}_{at}"]
+                nodes[f"A{layer}_{at}"] += flow
+                edges.append((f"A{layer}_{at}", f"M{layer}_{at}", 2, mlp, flow, None))
+            left = 1.0
+            n = min(at, dice.choice((0, 0, 1, 1, 2)) if layer else 6)
+            for source in dice.sample(range(at), n):
+                weight = left * (0.04 + 0.3 * dice.random() ** 3)
+                left -= weight
+                heads = [[dice.randrange(16), weight * 0.7], [dice.randrange(16), weight * 0.3]]
+                add(f"{below}_{source}", f"A{layer}_{at}", 1, weight, heads)
+            add(f"{below}_{at}", f"A{layer}_{at}", 0, left)
+        active = {int(name.split("_")[1]) for name in nodes if name.startswith(f"{below}_")}
+    edges.sort(key=lambda edge: -edge[4])
+    kept = edges[:links]
+    names = sorted({name for edge in kept for name in edge[:2]})
+    places = {name: place for place, name in enumerate(names)}
+    return {
+        **real(CAPITAL),
+        "name": "large",
+        "n_layers": layers,
+        "mids": [True] * layers,
+        "mlps": [True] * layers,
+        "tokens": [record(WORDS[at % len(WORDS)], at) for at in range(columns)],
+        "share": [nodes.get(f"X0_{at}", 0.0) for at in range(columns)],
+        "rest": {"bias": 0.0, "mixer": 0.0, "lost": 0.0},
+        "roots": [f"I{layers - 1}_{last}"],
+        "nodes": {"ids": names, "influence": [nodes[name] for name in names]},
+        "edges": {
+            "src": [places[edge[0]] for edge in kept],
+            "dst": [places[edge[1]] for edge in kept],
+            **{
+                key: [edge[2 + n] for edge in kept]
+                for n, key in enumerate(("kind", "w", "influence", "heads"))
+            },
+        },
+        "n_edges": len(edges),
+    }
+
+
+def difference() -> dict[str, Any]:
+    """A graph minus another one, with tokens that differ and one that only B has."""
+    value = real(CAPITAL, {"signed": True, "difference": True, "prediction": None})
+    for key in ("w", "influence"):
+        values = value["edges"][key]
+        value["edges"][key] = [v * math.cos(2.1 * n) * 0.5 for n, v in enumerate(values)]
+    flows = value["nodes"]["influence"]
+    value["nodes"]["influence"] = [v * math.cos(1.7 * n) * 0.4 for n, v in enumerate(flows)]
+    others = [*value["tokens"]]
+    others[4] = record(" Italy", 4)
+    tokens = [*value["tokens"]]
+    tokens[2] = None
+    share = [-0.04, 0.0, 0.02, -0.01, 0.09, -0.06]
+    return {**value, "tokens": tokens, "others": others, "share": share, "title": "B − A"}
+
+
+def nothing() -> dict[str, Any]:
+    """No link passes the threshold."""
+    none = {"src": [], "dst": [], "kind": [], "w": [], "influence": [], "heads": []}
+    changes = {
+        "edges": none,
+        "nodes": {"ids": ["I5_5"], "influence": [1.0]},
+        "share": None,
+        "n_edges": 0,
+        "threshold": 0.4,
+        "strongest": 0.3812,
+    }
+    return real(CAPITAL, changes)
+
+
+def hostile() -> dict[str, Any]:
+    """Tokens, notes and names that try to be markup."""
+    value = large(len(HOSTILE), 3, 200)
+    tokens = [record(text, at) for at, text in enumerate(HOSTILE)]
+    prediction = {"entry": entry(HOSTILE[0]), "p": 0.5}
+    title = f"{LEFT_OUT} {HOSTILE[0]}"
+    return {
+        **value,
+        **{"tokens": tokens, "prediction": prediction, "title": title, "notes": HOSTILE[:2]},
+    }
+
+
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
+    "capital": real,
+    "copy": lambda: real(COPY),
+    "object": lambda: real(OBJECT),
+    "fine": lambda: real(OBJECT, {}, threshold=0.005),
+    "selected": lambda: real(
+        CAPITAL, {"selected": {"src": "X0_4", "dst": "A0_5", "kind": "attention"}}
+    ),
+    "middle": lambda: real(CAPITAL, {}, root="A3_4"),
+    "all": lambda: real(CAPITAL, {}, root="all"),
+    "parallel": lambda: of_family("gpt_neox_par"),
+    "biases": lambda: of_family("gpt2"),
+    "mixer": lambda: of_family("qwen3_next"),
+    "signed": lambda: real(CAPITAL, {"signed": True}, metric="projection", threshold=0.02),
+    "difference": difference,
+    "large": large,
+    "nothing": nothing,
+    "hostile": hostile,
+    "empty": lambda: {
+        "state": "empty",
+        "examples": [CAPITAL, COPY, OBJECT, HOSTILE[0]],
+    },
+}

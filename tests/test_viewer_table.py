@@ -1,0 +1,359 @@
+"""The table and the logarithmic slider in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from detail_cases import LINKS, column, links, tokens
+from playwright.sync_api import Browser
+from viewer_stage import CONTRAST, HOSTILE, SMALLEST_TARGET, Stage, Visit, entry, records
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SLIDER = {"label": "lens.threshold", "low": 0.001, "high": 0.2, "digits": 2}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Stage]:
+    stage = Stage(
+        first=lambda: {"links": links(), "tokens": tokens(), "slider": 0.04},
+        viewers={"links": "table", "tokens": "table", "slider": "log_slider"},
+        options={"slider": SLIDER},
+    )
+    with stage.launched():
+        yield stage
+
+
+@pytest.fixture
+def stage(running: Stage) -> Stage:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
+    visit = Visit(browser, stage)
+    yield visit
+    visit.close()
+
+
+def column_texts(visit: Visit, number: int, name: str = "links") -> list[str]:
+    cells = visit.page.locator(f"#{name} tbody tr > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+# ---- table
+
+
+def test_cells_are_drawn_by_their_kind(visit: Visit) -> None:
+    first = visit.page.locator("#links tbody tr").first.locator("th, td")
+    assert [text.replace("\u00a0", " ") for text in first.all_text_contents()] == [
+        *("L0 MLP  tree", "L0 out  tree", "MLP", "layer 0", "0.981", "83.8%")
+    ]
+    assert column_texts(visit, 5)[-1] == ""
+    assert column_texts(visit, 6)[-1] == "<0.1%"
+    assert column_texts(visit, 4, "tokens") == ["=", "=", "▲ 3", "▼ 1", "=", ""]
+    assert column_texts(visit, 3, "tokens")[-1] == "12,345"
+    assert visit.page.locator("#links .chip.special").text_content() == "<|start|>"
+    said = visit.page.locator("#tokens span.change").evaluate_all(
+        "all => all.map(e => e.ariaLabel)"
+    )
+    assert said == ["unchanged", "unchanged", "up 3", "down 1", "unchanged"]
+    style = visit.page.evaluate(
+        "getComputedStyle(document.querySelector('#links td.figure')).fontVariantNumeric"
+    )
+    assert style == "tabular-nums"
+
+
+def test_signed_figures_have_a_real_minus_and_their_digits(visit: Visit) -> None:
+    kinds = [column("a", "signed", digits=3), column("b", "percent", digits=0)]
+    columns = [column("name", "text"), *kinds, column("c", "number")]
+    rows = [["x", -0.5, -0.25, -2.0], ["y", 0.5, 0.071, None]]
+    visit.show(links=links(columns=columns, rows=rows, sort=None))
+    cells = visit.page.locator("#links td").all_inner_texts()
+    assert cells == ["−0.500", "−25%", "−2.00", "+0.500", "7%", ""]
+
+
+def test_a_head_sorts_and_says_so(visit: Visit) -> None:
+    head = visit.page.locator("#links thead th")
+    assert head.nth(5).get_attribute("aria-sort") == "descending"
+    visit.page.get_by_role("button", name="Weight").click()
+    assert column_texts(visit, 5) == ["0.981", "0.449", "0.197", "0.115", "0.082", ""]
+    assert head.nth(4).get_attribute("aria-sort") == "descending"
+    assert head.nth(5).get_attribute("aria-sort") == "none"
+    assert visit.page.locator("#links .spoken").inner_text() == "Sorted by Weight, descending"
+    assert visit.focused() == "sort-weight"
+    visit.page.keyboard.press("Enter")
+    assert column_texts(visit, 5) == ["0.082", "0.115", "0.197", "0.449", "0.981", ""]
+    visit.page.get_by_role("button", name="To").click()
+    firsts = [text.split(" ·")[0] for text in column_texts(visit, 2)]
+    assert [text.split()[0] for text in firsts] == ["L0", "L0", "L0", "L0", "L3", "L10"]
+    visit.page.get_by_role("button", name="Kind").click()
+    assert column_texts(visit, 3) == ["Attention"] * 4 + ["MLP", "Stream"]
+    assert visit.page.locator("#tokens thead button").count() == 3
+
+
+def test_a_row_is_chosen_by_its_place_in_the_value(visit: Visit) -> None:
+    visit.page.get_by_role("button", name="Weight").dblclick()
+    visit.page.locator("#links tbody tr").first.click()
+    assert visit.event("links", "choose") == {"index": 4}
+    marked = visit.page.locator("#links tr[aria-selected=true]")
+    assert marked.get_attribute("data-index") == "4"
+    assert visit.page.locator("#tokens [aria-selected]").count() == 0
+    visit.page.locator("#tokens tbody tr").first.click()
+    visit.page.wait_for_timeout(200)
+    assert len(visit.stage.events) == 1
+
+
+def test_rows_are_one_tab_stop_with_arrows_and_enter(visit: Visit) -> None:
+    assert visit.page.locator("#links tbody tr[tabindex='0']").count() == 1
+    visit.page.get_by_role("button", name="Influence").focus()
+    visit.page.keyboard.press("Tab")
+    assert visit.focused() == "row-0"
+    for key, name in (
+        ("ArrowDown", 1),
+        ("End", 5),
+        ("ArrowDown", 5),
+        ("PageUp", 0),
+        ("ArrowDown", 1),
+    ):
+        visit.page.keyboard.press(key)
+        assert visit.focused() == f"row-{name}"
+    visit.page.keyboard.press("Enter")
+    assert visit.event("links", "choose") == {"index": 1}
+    visit.page.keyboard.press("Tab")
+    assert visit.focused() == "sort-probability", "the rows are one stop"
+    grid = visit.page.get_by_role("grid", name="The links of the graph")
+    assert "arrows" in str(grid.get_attribute("aria-description"))
+
+
+def test_the_focus_and_the_order_stay_when_the_value_changes(visit: Visit) -> None:
+    visit.stage.answers[("links", "choose")] = links(selected=3)
+    visit.page.get_by_role("button", name="Weight").click()
+    visit.page.locator("#links [data-focus=row-3]").focus()
+    visit.act(lambda: visit.page.keyboard.press("Enter"), "links")
+    assert visit.focused() == "row-3"
+    assert visit.page.locator("#links thead th").nth(4).get_attribute("aria-sort") == "descending"
+    assert visit.page.locator("#links tr[aria-selected=true]").get_attribute("data-index") == "3"
+    visit.stage.answers[("links", "choose")] = links(rows=LINKS[:2])
+    visit.act(lambda: visit.page.keyboard.press("Enter"), "links")
+    assert visit.focused() == "row-0", "its row is gone, the first one takes the focus"
+    visit.show(links=links(sort={"key": "influence", "down": False}))
+    assert column_texts(visit, 6)[0] == "<0.1%"
+
+
+def test_a_long_table_is_folded_and_says_what_is_not_there(visit: Visit) -> None:
+    rows = [[*LINKS[0][:3], f"head {n}", n / 100, n / 1000] for n in range(100)]
+    visit.show(links=links(rows=rows, page=10, more=1234))
+    assert visit.page.locator("#links tbody tr").count() == 10
+    assert column_texts(visit, 4)[0] == "head 99"
+    assert visit.page.get_by_text("1,234 more are not listed.").is_visible()
+    visit.page.get_by_role("button", name="Show all 100").focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("#links tbody tr").count() == 100
+    assert visit.focused() == "all"
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("#links tbody tr").count() == 10
+    visit.show(links=links(rows=rows, page=10, selected=0))
+    assert visit.page.locator("#links tr[aria-selected=true]").count() == 1, "never folded away"
+    visit.show(links=links(rows=[], empty="No link is above 0.40."))
+    assert visit.page.locator("#links .empty").inner_text() == "No link is above 0.40."
+
+
+def test_text_can_be_copied_without_choosing_its_row(visit: Visit) -> None:
+    texts = "tr => { const range = document.createRange(); range.selectNodeContents(tr);"
+    texts += "document.getSelection().removeAllRanges(); document.getSelection().addRange(range);"
+    visit.page.locator("#links tbody tr").nth(1).evaluate(texts + "}")
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.keyboard.press("Control+c")
+    copied = visit.page.evaluate("navigator.clipboard.readText()")
+    assert [part.strip() for part in copied.split("\t")] == [
+        *("blue", "L0 mid  tree", "Attention", "head 3, head 2", "0.449", "39.0%")
+    ]
+    word = visit.page.locator("#links .tone").first.bounding_box()
+    assert word is not None
+    visit.page.mouse.move(word["x"] + 1, word["y"] + 8)
+    visit.page.mouse.down()
+    visit.page.mouse.move(word["x"] + word["width"], word["y"] + 8, steps=3)
+    visit.page.mouse.up()
+    visit.page.wait_for_timeout(200)
+    assert visit.stage.events == []
+
+
+def test_a_phone_shows_three_columns_and_all_on_demand(browser: Browser, stage: Stage) -> None:
+    visit = Visit(browser, stage, width=420, touch=True)
+    shown = visit.page.locator("#links thead th:visible").all_inner_texts()
+    assert shown == ["From", "To", "Influence"]
+    visit.page.locator("#links tbody tr").nth(1).tap()
+    assert visit.event("links", "choose") == {"index": 1}
+    visit.page.locator("#links").get_by_role("button", name="All columns").tap()
+    assert visit.page.locator("#links thead th:visible").count() == 6
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 420
+    plain = [{**one, "phone": False} for one in links()["columns"]]
+    visit.show(links=links(columns=plain))
+    visit.page.locator("#links").get_by_role("button", name="All columns").tap()
+    assert visit.page.locator("#links thead th:visible").all_inner_texts() == ["From", "To", "Kind"]
+    visit.close()
+
+
+def test_a_large_table_is_drawn_and_sorted_at_once(visit: Visit) -> None:
+    rows = [[*LINKS[n % 5][:3], f"head {n}", n / 2000, n / 2000] for n in range(1500)]
+    visit.show(links=links(rows=rows, page=0))
+    assert visit.page.locator("#links tbody tr").count() == 1500
+    took = visit.page.evaluate(
+        """() => {
+          const start = performance.now();
+          document.querySelector('#links [data-focus=sort-weight]').click();
+          document.querySelector('#links').getBoundingClientRect();
+          return performance.now() - start;
+        }"""
+    )
+    assert took < 1000, f"sorting 1,500 rows took {took:.0f} ms"
+
+
+# ---- slider
+
+
+def test_a_key_moves_the_slider_and_python_gets_the_number(visit: Visit) -> None:
+    track = visit.page.locator("#slider .track")
+    assert visit.page.get_by_label("Threshold", exact=True).count() == 1, "a key of our words"
+    track.evaluate("track => { window.kept = track; }")
+    track.focus()
+    for _ in range(3):
+        visit.page.keyboard.press("ArrowRight")
+    assert visit.event("slider", "release") == {"value": 0.043}
+    assert json.loads(visit.stage.received["slider"]) == 0.043
+    assert visit.page.evaluate("document.activeElement === kept && kept.isConnected")
+    assert track.get_attribute("aria-valuetext") == "0.043"
+    assert len(visit.stage.events) == 1, "the keys of one movement are one event"
+
+
+KEYS = [
+    (0.1, "ArrowLeft", "0.099"),
+    (0.099, "ArrowRight", "0.1"),
+    (0.1, "ArrowRight", "0.11"),
+    (0.001, "ArrowLeft", "0.001"),
+    (0.2, "ArrowUp", "0.2"),
+    (0.04, "Home", "0.001"),
+    (0.041, "End", "0.2"),
+    (0.04, "PageUp", "0.068"),
+    (0.041, "PageDown", "0.024"),
+]
+
+
+def test_the_keys_of_the_slider(visit: Visit) -> None:
+    visit.show(slider=0.05)
+    for first, key, value in KEYS:
+        visit.show(slider=first)
+        visit.page.locator("#slider .track").focus()
+        visit.page.keyboard.press(key)
+        assert visit.page.locator("#slider .number").input_value() == value, (first, key)
+
+
+def test_a_drag_is_one_event_and_the_track_is_logarithmic(visit: Visit) -> None:
+    box = visit.page.locator("#slider .track").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    visit.page.mouse.move(box["x"] + 20, middle)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + box["width"] / 2, middle, steps=6)
+    assert visit.stage.events == []
+    visit.page.mouse.up()
+    # The middle between 0.001 and 0.2 is the root of their product.
+    assert visit.event("slider", "release")["value"] == pytest.approx(0.0141, rel=0.08)
+    assert len(visit.stage.events) == 1
+
+
+def test_a_server_value_moves_the_slider(visit: Visit) -> None:
+    visit.show(slider=0.1)
+    assert visit.page.locator("#slider .number").input_value() == "0.1"
+    assert float(visit.page.locator("#slider .track").input_value()) == pytest.approx(
+        0.869, abs=0.001
+    )
+    assert visit.stage.events == []
+
+
+TYPED = [
+    ("many", "0.04", "“many” is not a number."),
+    ("", "0.04", "“” is not a number."),
+    ("0.05", "0.05", ""),
+    ("0,0234", "0.023", ""),
+    ("0.5", "0.2", "0.5 is too large; the most is 0.2."),
+    ("-1", "0.001", "-1 is too small; the least is 0.001."),
+]
+
+
+def test_a_typed_number_is_taken_or_said_to_be_wrong(visit: Visit) -> None:
+    field = visit.page.get_by_label("Threshold, as a number")
+    for typed, value, said in TYPED:
+        visit.stage.events.clear()
+        field.fill(typed)
+        field.press("Enter")
+        assert field.input_value() == value
+        assert visit.page.locator("#slider .said").inner_text() == said
+        assert field.get_attribute("aria-invalid") == str(bool(said)).lower()
+        if value == "0.04":
+            assert visit.stage.events == []
+        else:
+            assert visit.event("slider", "release") == {"value": float(value)}
+
+
+def test_leaving_the_field_takes_the_number_and_escape_does_not(visit: Visit) -> None:
+    field = visit.page.locator("#slider .number")
+    field.fill("0.07")
+    field.press("Escape")
+    assert field.input_value() == "0.04"
+    field.fill("0.08")
+    field.press("Tab")
+    assert visit.event("slider", "release") == {"value": 0.08}
+
+
+# ---- both
+
+
+def test_no_text_is_executed(visit: Visit) -> None:
+    for text in HOSTILE:
+        where = {"label": text, "token": records(text)[0]}
+        columns = [column("a", "place", label=text), column("b", "token"), column("c", "text")]
+        rows = [[where, entry(text), {"text": text, "tone": "ffn"}]]
+        visit.show(
+            links=links(title=text, caption=text, columns=columns, rows=rows, sort=None),
+            tokens=tokens(rows=[], empty=text),
+        )
+        assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
+        assert visit.page.locator(".lens-viewer :is(img, script, iframe)").count() == 0
+        assert visit.page.locator("#links td.token .chip").text_content() == text
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == 1400
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 420])
+def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, width: int) -> None:
+    visit = Visit(browser, stage, width=width, theme=theme, touch=width == 420)
+    long = [[entry("x" * 200), 0.1, 1, 2], [entry(" " * 90), 0.1, 1, 2]]
+    visit.show(links=links(selected=4, more=3, page=3), tokens=tokens(rows=tokens()["rows"] + long))
+    assert visit.page.evaluate(CONTRAST) >= 4.5
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    if width == 420:
+        assert visit.page.evaluate(SMALLEST_TARGET) >= 40
+        rows = visit.page.locator("#links tbody tr")
+        heights = rows.evaluate_all("all => all.map(row => row.offsetHeight)")
+        assert min(heights) >= 40
+    visit.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("zh", ["显示全部 6 行", "阈值"]), ("ja", ["6 行すべてを表示", "しきい値"])],
+)
+def test_the_viewers_speak_the_language_of_the_page(
+    browser: Browser, stage: Stage, language: str, said: list[str]
+) -> None:
+    visit = Visit(browser, stage, language=language)
+    visit.show(links=links(page=3))
+    text = visit.page.locator("body").inner_text()
+    for part in said:
+        assert part in text
+    visit.close()
