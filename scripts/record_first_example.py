@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,40 @@ sys.path.insert(0, str(ROOT))
 from lens_core.settings import Settings  # noqa: E402
 from tabs import said  # noqa: E402
 from tabs.first_example import FILE, FIRST_PROMPT  # noqa: E402
-from tabs.logit_lens.clicks import Clicks  # noqa: E402
-from tabs.logit_lens.controls import FIRST  # noqa: E402
+from tabs.graph.choices import Chosen as GraphChosen  # noqa: E402
+from tabs.graph.clicks import Clicks as GraphClicks  # noqa: E402
+from tabs.logit_lens.choices import Chosen as LensChosen  # noqa: E402
+from tabs.logit_lens.clicks import Clicks as LensClicks  # noqa: E402
 from tabs.runtime import Runtime, result_of  # noqa: E402
 from tabs.words import phrase  # noqa: E402
 
 BAR = ("demo", FIRST_PROMPT, "plain", "none")
-VIEWERS = ("heatmap", "head", "ranks", "prediction", "attribution", "followed", "chart")
+SHARED = {"model": "demo", "prompt": FIRST_PROMPT, "template": None, "special": "default"}
+LENS = ("heatmap", "head", "ranks", "prediction", "attribution", "followed", "chart")
+GRAPH = ("graph", "links", "detail", "root")
 
 
 def recorded() -> dict[str, Any]:
-    """What the page shows after Run is pressed on the first prompt."""
+    """What the page shows after Run is pressed on the first prompt, in every tab."""
     runtime = Runtime(Settings())
-    shared = {"model": "demo", "prompt": FIRST_PROMPT, "template": None, "special": "default"}
-    steps = Clicks(runtime).run({**shared, "edit": None}, None, None, *dataclasses.astuple(FIRST))
-    result, (heatmap, _, _, *detail, session) = result_of(steps)
-    strip = said.strip(result, runtime.max_tokens("logit_lens", "demo"), "CPU")
+    shared = {**SHARED, "edit": None}
+    steps = LensClicks(runtime).run(shared, None, None, *dataclasses.astuple(LensChosen()))
+    _, (heatmap, _, _, *detail, lens_session) = result_of(steps)
+    steps = GraphClicks(runtime).run(shared, None, *dataclasses.astuple(GraphChosen()))
+    result, (*shown, _, graph_session) = result_of(steps)
+    strip = said.strip(result, runtime.max_tokens("graph", "demo"), "CPU")
     strip["facts"] = [*strip["facts"][:-1], phrase("status.recorded")]
-    drawn = dict(zip(VIEWERS, map(json.loads, (heatmap, *detail)), strict=True))
     return {
         "bar": BAR,
         "strip": strip,
-        "viewers": drawn,
-        "session": dataclasses.asdict(session),
+        "graph": _tab(GRAPH, shown, graph_session),
+        "logit_lens": _tab(LENS, (heatmap, *detail), lens_session),
     }
+
+
+def _tab(names: tuple[str, ...], shown: Iterable[str], session: Any) -> dict[str, Any]:
+    viewers = dict(zip(names, map(json.loads, shown), strict=True))
+    return {"viewers": viewers, "session": dataclasses.asdict(session)}
 
 
 def main() -> None:

@@ -198,7 +198,7 @@ class Endpoints:
         head: int | str = "strongest",
         k: int = 15,
         maps: bool = True,
-        verify: bool = False,
+        verify: str | None = None,
         root: int | str = -1,
         metric: str = "l1",
         numerics: str = "clean",
@@ -220,7 +220,7 @@ class Endpoints:
             head: a head, "strongest", or "all" together.
             k: how many tokens, 1 to 50.
             maps: with attention and contribution of the head at all positions.
-            verify: knock the edge out (the head, where one is named), and measure.
+            verify: knock out "all" of it, or the "head" alone, and measure; nothing when null.
             root: where the effect of the knock-out is measured.
             metric: l1, l2, projection, norm or logit.
             numerics: clean or compat.

@@ -20,7 +20,7 @@ FIRST_PROMPT = "The capital of France is"
 
 
 def first_example(settings: Settings) -> dict[str, Any]:
-    """{"bar", "strip", "viewers", "session"}; empty where the page opens otherwise."""
+    """{"bar", "strip"} and {"viewers", "session"} by tab; empty where the page opens otherwise."""
     own = settings.default_model != EMBEDDED_MODEL or settings.models.get(EMBEDDED_MODEL)
     if own or settings.sentences or not FILE.is_file():
         return {}

@@ -172,8 +172,8 @@ def edge_record(loaded: LoadedModel, run: GraphRun, request: GraphEdgeRequest) -
         if request.maps:
             maps = head_maps(loaded, run, place.layer, head, measure=measure, bias=request.bias)
             record["maps"] = maps.to_json()
-        if isinstance(request.head, int):
-            part["head"] = request.head
+        if request.verify == "head" and head is not None:
+            part["head"] = head
     if request.verify:
         record["verification"] = knocked_out(loaded, run, request, part)
     return record
@@ -253,15 +253,11 @@ def selected(
     wanted = request.select or {}
     if "node" in wanted and wanted["node"] in {node["id"] for node in record["nodes"]}:
         return node_record(loaded, run, of_node(request, wanted["node"]))
-    key = (wanted.get("src"), wanted.get("dst"), wanted.get("kind"))
-    if key not in edges:
-        moved = [e for e in record["edges"] if e["kind"] == "attention" and moves(e)]
-        if not moved:
-            return None
-        best = max(moved, key=lambda edge: abs(edge["influence"]))
-        key = (best["src"], best["dst"], best["kind"])
-    src, dst, kind = key
-    return edge_record(loaded, run, of_edge(request, src, dst, kind))
+    edge = edges.get((wanted.get("src"), wanted.get("dst"), wanted.get("kind")))
+    moved = [e for e in record["edges"] if e["kind"] == "attention" and moves(e)]
+    if edge is None:
+        edge = max(moved, key=lambda edge: abs(edge["influence"]), default=None)
+    return None if edge is None else edge_record(loaded, run, of_edge(request, edge))
 
 
 def moves(edge: dict[str, Any]) -> bool:
@@ -274,10 +270,10 @@ def of_node(request: GraphViewRequest, node: str) -> GraphNodeRequest:
     return GraphNodeRequest(**_common(request), node=node, k=request.k, normalise=request.normalise)
 
 
-def of_edge(request: GraphViewRequest, src: str, dst: str, kind: str) -> GraphEdgeRequest:
+def of_edge(request: GraphViewRequest, edge: dict[str, Any]) -> GraphEdgeRequest:
     """The request for an edge of the page's graph."""
-    options: dict[str, Any] = {"src": src, "dst": dst, "kind": kind, "k": request.k}
-    return GraphEdgeRequest(**_common(request), **options)
+    ends = {name: edge[name] for name in ("src", "dst", "kind")}
+    return GraphEdgeRequest(**_common(request), **ends, k=request.k)
 
 
 def _common(request: GraphViewRequest) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabs.bench import Bench, edited
 from tabs.graph_operations import GRAPH_OPS
-from tabs.requests import LogitLensRequest, ShortenRequest
+from tabs.requests import LogitLensRequest, PromptRequest, ShortenRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def read_logit_lens(bench: Bench, request: LogitLensRequest, source: str) -> Log
         # The key below names the edits that hold, so nobody else's may hold by then.
         with loaded.lock, edited(loaded, request):
             run = _lens_run(bench, loaded, ids, request)
-            options = request.model_dump(exclude={*Request.model_fields, *PAGE_ONLY})
+            options = request.model_dump(exclude={*PromptRequest.model_fields, *PAGE_ONLY})
             options["positions"] = _positions(request, len(run.ids))
             if request.stride is not None:
                 options["layers"] = _every(request.stride, loaded.n_layers)

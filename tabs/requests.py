@@ -148,8 +148,8 @@ class GraphEdgeRequest(MeasuredRequest):
     k: int = Field(default=15, ge=1, le=50)
     maps: bool = True
     root: int | str = -1
-    verify: bool = False
-    """Knock it out (the head, where one was named), and measure what the target's logit loses."""
+    verify: Literal["all", "head"] | None = None
+    """Knock all of it out, or the head alone, and measure what the target's logit loses."""
 
 
 class GraphViewRequest(GraphRequest):

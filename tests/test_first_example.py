@@ -13,6 +13,7 @@ import record_first_example
 
 from lens_core.settings import Settings
 from tabs.first_example import FILE, FIRST_PROMPT, first_example
+from tabs.graph.session import Session as GraphSession
 from tabs.logit_lens.controls import FIRST
 from tabs.logit_lens.session import Session
 from tabs.viewers import drawn
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:e-?\d+)?")
 DIGIT = 0.11
 """Numbers within texts are rounded: their last digit may turn."""
+TABS = ("graph", "logit_lens")
 SCALARS = 1e-3
 IDS = {"ids", "id", "tokens", "columns", "session"}
 """Names of values that must be equal, not close."""
@@ -86,7 +88,7 @@ def test_the_comparison_sees_another_token_and_another_number() -> None:
 def test_it_is_what_the_bar_and_the_controls_say_at_first(recorded: dict[str, Any]) -> None:
     assert recorded["bar"] == ["demo", FIRST_PROMPT, "plain", "none"]
     assert "".join(t["text"] for t in recorded["strip"]["tokens"][1:]) == FIRST_PROMPT
-    assert recorded["viewers"]["heatmap"]["quantity"] == FIRST.colour
+    assert recorded["logit_lens"]["viewers"]["heatmap"]["quantity"] == FIRST.colour
 
 
 def test_it_says_that_it_was_prepared_and_no_time(recorded: dict[str, Any]) -> None:
@@ -95,8 +97,8 @@ def test_it_says_that_it_was_prepared_and_no_time(recorded: dict[str, Any]) -> N
 
 
 def test_its_session_answers_clicks(recorded: dict[str, Any]) -> None:
-    session = Session.from_json(recorded["session"])
-    heatmap = recorded["viewers"]["heatmap"]
+    session = Session.from_json(recorded["logit_lens"]["session"])
+    heatmap = recorded["logit_lens"]["viewers"]["heatmap"]
     assert [list(row) for row in session.cells] == heatmap["tokens"]
     assert [column["position"] for column in heatmap["columns"]] == list(session.columns)
     assert session.pin(session.cells[0][-1]).target == heatmap["tokens"][0][-1]
@@ -111,8 +113,18 @@ def test_its_words_exist(recorded: dict[str, Any]) -> None:
 
 def test_it_is_small_and_cannot_end_the_page(recorded: dict[str, Any]) -> None:
     assert FILE.stat().st_size < 100_000
-    for value in recorded["viewers"].values():
-        assert "<" not in drawn(value)
+    for tab in TABS:
+        for value in recorded[tab]["viewers"].values():
+            assert "<" not in drawn(value)
+
+
+def test_its_graph_answers_clicks(recorded: dict[str, Any]) -> None:
+    session = GraphSession.from_json(recorded["graph"]["session"])
+    viewers = recorded["graph"]["viewers"]
+    assert len(session.links) == len(viewers["links"]["rows"])
+    assert len(session.weights) == len(viewers["graph"]["edges"]["w"])
+    assert session.selected == viewers["graph"]["selected"]
+    assert session.root == viewers["graph"]["roots"][0]
 
 
 @pytest.mark.parametrize(

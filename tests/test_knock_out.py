@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,10 @@ from lens_core.weights import model_sha256, projection_matrix
 
 AT, SOURCE = 5, 3
 LAST = len(IDS) - 1
-CLOSE = {"rtol": 2e-5, "atol": 2e-5}
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=2e-5, atol=2e-5)
 
 
 @cache
@@ -166,7 +170,7 @@ def check_state(
     mid = after_attention and model.anatomy.layers[layer].has_mid
     whole = (found.resid_mid if mid else found.resid_post)[layer]
     same = (plain.resid_mid if mid else plain.resid_post)[layer]
-    torch.testing.assert_close(whole[AT], wanted, **CLOSE)
+    close(whole[AT], wanted)
     assert torch.equal(whole[:AT], same[:AT])
     assert torch.equal(whole[AT + 1 :], same[AT + 1 :])
     assert torch.equal(found.resid_pre[: layer + 1], plain.resid_pre[: layer + 1])
@@ -268,11 +272,24 @@ def test_all_sources_together_are_all_attention(model: LoadedModel) -> None:
         into = first(model, layer)
         sources = [Part(below(layer, s), into, "attention") for s in range(AT + 1)]
         heads = [Part(None, into, head=h) for h in range(model.facts.n_heads)]
-        rows = [tuple(itertools.chain(*(removed(model, p) for p in p_all))) for p_all in
-                (sources, heads, [Part(None, into)])]  # fmt: skip
+        groups = (sources, heads, [Part(None, into)])
+        rows = [
+            tuple(itertools.chain(*(removed(model, part) for part in group))) for group in groups
+        ]
         one, two, every = logits(model, *rows)
-        torch.testing.assert_close(one, every, **CLOSE)
-        torch.testing.assert_close(two, every, **CLOSE)
+        close(two, every)
+        add = model.anatomy.layers[layer].attn_add
+        if add is not None and add.post_norm is None:
+            # A norm would blow up what rounding leaves of the sum.
+            close(one, every)
+
+
+def test_the_only_source_leaves_exactly_nothing(model: LoadedModel) -> None:
+    for layer in attentive(model):
+        into = first(model, layer)[: -len(str(AT))] + "0"
+        row = removed(model, Part(below(layer, 0), into, "attention"))
+        # Subtracting would leave rounding, which a norm behind the projection blows up.
+        assert all(isinstance(change, Change) and change.minus is None for change in row)
 
 
 def zeroed(model: LoadedModel, layer: int, what: str, index: int) -> Tensor:
@@ -314,7 +331,7 @@ def test_with_one_token_it_is_the_model_with_weights_at_zero(model: LoadedModel,
         }[what]
         (found,) = logits(model, removed(model, part, ids), ids=ids)
         index = {"head": 1, "neuron": 2, "bias": 0}[what]
-        torch.testing.assert_close(found, zeroed(model, layer, what, index), **CLOSE)
+        close(found, zeroed(model, layer, what, index))
 
 
 def mixtures(model: LoadedModel) -> list[int]:
@@ -332,31 +349,26 @@ def test_experts_together_are_the_mlp(model: LoadedModel) -> None:
         parts = [Part(None, node, expert=int(expert)) for expert in experts]
         row = tuple(itertools.chain(*(removed(model, part) for part in parts)))
         together, whole, nothing = logits(model, row, removed(model, Part(None, node)), ())
-        torch.testing.assert_close(together, whole, **CLOSE)
+        close(together, whole)
         if layer < N_LAYERS - 1:
             assert not torch.equal(together, nothing)
 
 
 def test_neurons_of_an_expert_are_the_expert_without_its_bias(model: LoadedModel) -> None:
     run = held(model.facts.id)
-    for layer in mixtures(model):
-        node = f"M{layer}_{AT}"
-        found = ffn_details(model, run, node, n=200)
-        assert found.experts is not None
-        assert found.expert is not None
-        for expert in found.experts.tolist():
-            neurons = found.neuron[found.expert == expert].tolist()
-            parts = [Part(None, node, neuron=n, expert=expert) for n in neurons]
-            # Without biases this is all of the expert; with them the bias is left.
-            minus = sum_of_changes(model, parts)
-            whole = streams(model, removed(model, Part(None, node, expert=expert)))
-            change = run.trace.mlp_out[layer, AT] - whole.mlp_out[layer, AT]
-            if "bias" in {name.rsplit("_", 1)[-1] for name in expert_names(model, layer)}:
-                continue
-            add = model.anatomy.layers[layer].mlp_add
-            assert add is not None
-            if add.post_norm is None and minus is not None:
-                torch.testing.assert_close(minus * add.scale, change, rtol=1e-4, atol=2e-5)
+    for layer in mixtures(model)[:1]:
+        node, add = f"M{layer}_{AT}", model.anatomy.layers[layer].mlp_add
+        assert add is not None
+        used = ffn_details(model, run, node, n=1).experts
+        assert used is not None
+        expert = int(used[1])
+        minus = all_neurons(model, node, expert)
+        whole = streams(model, removed(model, Part(None, node, expert=expert)))
+        change = run.trace.mlp_out[layer, AT] - whole.mlp_out[layer, AT]
+        if any("bias" in name for name in expert_names(model, layer)) or add.post_norm is not None:
+            continue
+        # The sum of the experts is the MLP's tap, so `mlp_out` is that without the expert.
+        torch.testing.assert_close(minus * add.scale, change, rtol=1e-4, atol=2e-5)
 
 
 def expert_names(model: LoadedModel, layer: int) -> list[str]:
@@ -365,11 +377,18 @@ def expert_names(model: LoadedModel, layer: int) -> list[str]:
     return [name for name, _ in experts.routed.named_parameters(recurse=False)]
 
 
-def sum_of_changes(model: LoadedModel, parts: list[Part]) -> Tensor | None:
-    """What removing neurons of a routed expert one by one takes out of the experts' sum."""
-    changes = [change for part in parts for change in removed(model, part)]
-    minus = [c.minus for c in changes if isinstance(c, Change) and c.minus is not None]
-    return torch.stack(minus).sum(0) if minus and len(minus) == len(changes) else None
+def all_neurons(model: LoadedModel, node: str, expert: int) -> Tensor:
+    """What removing the neurons of a routed expert one by one takes out of the experts' sum."""
+    total = torch.zeros(model.facts.d_model)
+    for neuron in itertools.count():
+        try:
+            (change,) = removed(model, Part(None, node, neuron=neuron, expert=expert))
+        except InputError:
+            return total
+        assert isinstance(change, Change)
+        assert change.minus is not None
+        total = total + change.minus
+    raise AssertionError
 
 
 def test_a_token_cut_off_is_all_that_others_read_of_it_layer_by_layer(
@@ -393,7 +412,7 @@ def test_a_token_cut_off_is_all_that_others_read_of_it_layer_by_layer(
                 moved = moved * attention.gate[at]
             row = (*row, Change(parts.attn_proj, INPUT, at, moved))
     by_hand, at_once, nothing = logits(model, row, removed(model, Part(None, f"X0_{SOURCE}")), ())
-    torch.testing.assert_close(at_once, by_hand, **CLOSE)
+    close(at_once, by_hand)
     assert not torch.allclose(at_once, nothing, atol=1e-4)
 
 
@@ -404,10 +423,14 @@ def attention_under(model: LoadedModel, row: Removal) -> tuple[LayerAttention | 
         return capture_attention(model.model, model.anatomy, IDS).layers
 
 
+def attention_kinds(model: LoadedModel) -> list[str]:
+    configs: list[Any] = [getattr(module, "config", None) for module in model.model.modules()]
+    return [c._attn_implementation for c in configs if hasattr(c, "_attn_implementation")]
+
+
 def test_nothing_is_left_behind(model: LoadedModel) -> None:
     before, plain = model_sha256(model.model), capture(model, IDS).logits
-    kinds = [getattr(m, "config", None) for m in model.model.modules()]
-    chosen = [c._attn_implementation for c in kinds if hasattr(c, "_attn_implementation")]
+    chosen = attention_kinds(model)
     verify(model, held(model.facts.id), some_parts(model))
 
     def stop(what: str, done: int, total: int) -> None:
@@ -417,7 +440,7 @@ def test_nothing_is_left_behind(model: LoadedModel) -> None:
     with pytest.raises(Stopped), reported(stop):
         verify(model, held(model.facts.id), some_parts(model))
     assert model_sha256(model.model) == before
-    assert chosen == [c._attn_implementation for c in kinds if hasattr(c, "_attn_implementation")]
+    assert attention_kinds(model) == chosen
     for module in model.model.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
@@ -458,7 +481,7 @@ def test_the_measures_are_those_of_the_changed_logits() -> None:
 
 def test_edits_stay_while_parts_are_removed() -> None:
     model = wrap_model(build("llama"), None)
-    edit = random_edit(model)
+    edit = random_edit(model, {1: [3, 4]})
     part = Part(None, "M1_4")
     outside = verify(model, graph_run(model, IDS), [part])
     with applied(model, edit):
@@ -537,7 +560,7 @@ def test_wrong_arguments_are_named() -> None:
     ):
         with pytest.raises(InputError, match=said):
             verify(model, run, **{"parts": [part], **arguments})
-    with pytest.raises(InputError, match="another copy|of the model"):
+    with pytest.raises(InputError, match="of the model"):
         verify(loaded("qwen2"), run, [part])
     mixture = loaded("mixtral")
     used = ffn_details(mixture, held("mixtral"), "M1_5").experts

@@ -141,7 +141,7 @@ def test_the_maps_are_one_tab_stop_with_arrows_enter_and_escape(visit: Visit) ->
         visit.page.keyboard.press(key)
     assert card.locator(".position").all_inner_texts() == ["position 5", "position 5"]
     said = visit.page.locator("#maps .spoken").inner_text()
-    assert said.startswith("seed, position 5 reads from seed, position 5: Attention 0.")
+    assert said.startswith("·seed, position 5 reads from ·seed, position 5: Attention 0.")
     visit.page.keyboard.press("Home")
     visit.page.keyboard.press("Enter")
     assert visit.event("maps", "choose") == {"query": 5, "key": 0}
@@ -153,7 +153,9 @@ def test_the_maps_are_one_tab_stop_with_arrows_enter_and_escape(visit: Visit) ->
 @pytest.mark.parametrize(("width", "per_row"), [(1400, 2), (360, 1)])
 def test_128_tokens_stay_sharp(browser: Browser, stage: Stage, width: int, per_row: int) -> None:
     visit = Visit(browser, stage, width=width)
-    visit.page.add_style_tag(content="#maps { max-width: 392px }" if width == 1400 else "")
+    if width == 1400:
+        narrow = "#maps { max-width: 392px }"
+        visit.act(lambda: visit.page.add_style_tag(content=narrow), "maps")
     visit.show(maps=maps(128 if per_row == 2 else 200, cell=[100, 3]))
     sizes = visit.page.locator("#maps canvas").evaluate_all("all => all.map(c => c.width)")
     assert sizes == ([128, 128] if per_row == 2 else [200, 200])

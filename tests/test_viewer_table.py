@@ -232,14 +232,14 @@ def test_a_key_moves_the_slider_and_python_gets_the_number(visit: Visit) -> None
 
 KEYS = [
     (0.1, "ArrowLeft", "0.099"),
+    (0.04, "PageUp", "0.068"),
     (0.099, "ArrowRight", "0.1"),
+    (0.041, "PageDown", "0.024"),
     (0.1, "ArrowRight", "0.11"),
     (0.001, "ArrowLeft", "0.001"),
     (0.2, "ArrowUp", "0.2"),
     (0.04, "Home", "0.001"),
     (0.041, "End", "0.2"),
-    (0.04, "PageUp", "0.068"),
-    (0.041, "PageDown", "0.024"),
 ]
 
 

@@ -34,19 +34,36 @@ def prompt_text(prompt: str) -> str:
     Raises:
         PromptError: it is not UTF-8.
     """
-    if prompt != STREAM:
-        # Bytes of the command line that are no UTF-8 arrive as lone surrogates.
-        raw = prompt.encode("utf-8", errors="surrogateescape")
-    else:
-        raw = sys.stdin.buffer.read()
+    if prompt == STREAM:
+        return _decoded(sys.stdin.buffer.read(), "The prompt")
+    # Bytes of the command line that are no UTF-8 arrive as lone surrogates.
+    return _decoded(prompt.encode("utf-8", errors="surrogateescape"), "The prompt", whole=True)
+
+
+def file_text(name: str) -> str:
+    """The text of a file without its last line end.
+
+    Raises:
+        InputError: the file cannot be read.
+        PromptError: it is not UTF-8.
+    """
+    try:
+        raw = Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f'The file "{name}" cannot be read: {error.strerror}.') from error
+    return _decoded(raw, f'The file "{name}"')
+
+
+def _decoded(raw: bytes, what: str, *, whole: bool = False) -> str:
+    """UTF-8 as text, without its last line end unless it is to stay whole."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise PromptError(
-            f"The prompt is not UTF-8: byte {error.start} is 0x{raw[error.start]:02X}. "
+            f"{what} is not UTF-8: byte {error.start} is 0x{raw[error.start]:02X}. "
             "Convert it to UTF-8."
         ) from error
-    return text.removesuffix("\n").removesuffix("\r") if prompt == STREAM else text
+    return text if whole else text.removesuffix("\n").removesuffix("\r")
 
 
 def check_targets(*names: str | None, files: Collection[str | None] = ()) -> None:

@@ -16,6 +16,7 @@ def text_of(record: Mapping[str, Any], stop: int, columns: int) -> str:
 
 
 def token_of(record: Mapping[str, Any], token: int) -> str:
+    """A token of the vocabulary."""
     return token_label(record["vocab"][str(token)])
 
 
@@ -32,4 +33,5 @@ def per_cent(p: float | None) -> str:
 
 
 def error_size(value: float | None) -> str:
+    """The size of an error, such as 3e-07."""
     return "-" if value is None else f"{value:.0e}"

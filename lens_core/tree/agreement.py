@@ -237,7 +237,8 @@ def rank_correlation(
     one, two = _ranks(first), _ranks(second)
     if n < 3 or not one.std() or not two.std():
         return RankCorrelation(None, None, None, n)
-    rho = float(np.clip(np.corrcoef(one, two)[0, 1], -1.0, 1.0))
+    # Rounded, or the rounding of equal ranks would show as a rho just below 1.
+    rho = round(float(np.corrcoef(one, two)[0, 1]), 12)
     if n < 4:
         return RankCorrelation(rho, None, None, n)
     if abs(rho) == 1.0:

@@ -96,7 +96,13 @@ def _attention(loaded: LoadedModel, run: GraphRun, place: Place, parts: LayerPar
     heads = len(attention.pattern)
     width = attention.mixed.shape[-1] // heads
     columns = None if head is None else slice(head * width, (head + 1) * width)
-    if place.source is None:
+    others = (
+        attention.pattern[:, at].clone() if head is None else attention.pattern[head, at].clone()
+    )
+    if place.source is not None:
+        others[..., place.source] = 0
+    if place.source is None or not others.any():
+        # Set to 0, not subtracted: a norm behind the projection would blow up what rounding leaves.
         return (Change(parts.attn_proj, INPUT, at, columns=columns),)
     values = attention.values[:, place.source].repeat_interleave(heads // len(attention.values), 0)
     moved = (attention.pattern[:, at, place.source, None] * values).flatten()
@@ -201,10 +207,9 @@ def _check_rounding(loaded: LoadedModel, place: Place, carried: Tensor, rest: Te
     Raises:
         NotExactError: with the error, relative to the largest entry of the rest, and the bound.
     """
-    dtype, bound = loaded.model.dtype, loaded.self_check.bound
-    state, left = carried.to(dtype), rest.to(dtype)
-    back = (left - state) + state
-    error = float((back - left).abs().max() / left.abs().max().clamp_min(1e-30))
+    half_a_unit = torch.finfo(loaded.model.dtype).eps / 2
+    sizes = [float(part.abs().max()) for part in (carried, rest)]
+    error, bound = half_a_unit * sizes[0] / max(sizes[1], 1e-30), loaded.self_check.bound
     if error > bound:
         raise NotExactError(
             f"The state carried on to {place.dst.id} is so much larger than what is added to it "

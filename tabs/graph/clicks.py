@@ -83,7 +83,7 @@ class Clicks:
     def link(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A link was selected in the table."""
         key = session.links[index_of(event, "index", len(session.links))]
-        of = dict(zip(("src", "dst", "kind"), key.split(), strict=True))
+        of: dict[str, Any] = dict(zip(("src", "dst", "kind"), key.split(), strict=True))
         return self._edge(session, of, tell=[{"id": GRAPH, "topic": "select", "data": of}])
 
     def node(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
@@ -106,7 +106,11 @@ class Clicks:
         of = sent(event, "of")
         if "node" in of:
             return self._node(session, of, verify=True)
-        return self._edge(session, of, verify=True)
+        return self._edge(session, of, verify="all")
+
+    def verify_head(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
+        """Only the head that is chosen is to be knocked out."""
+        return self._edge(session, sent(event, "of"), verify="head")
 
     def root(self, event: gr.EventData, session: Session | None) -> str:
         """Another root was chosen: a triangle, or a node's button."""
@@ -169,25 +173,27 @@ class Clicks:
         session: Session,
         of: dict[str, Any],
         *,
-        verify: bool = False,
+        verify: str | None = None,
         tell: list[dict[str, Any]] | None = None,
     ) -> tuple[Any, ...]:
+        here, of = session.located(of)
         asked = {name: of[name] for name in ("src", "dst", "kind", "head") if name in of}
-        arguments = {**session.detail(), **asked, "verify": verify}
+        arguments = {**here.detail(), **asked, "verify": verify}
         detail = result_of(self._read("graph_edge", GraphEdgeRequest, arguments))
-        value = detail_views.edge_stack(detail, session)
+        value = detail_views.edge_stack(detail, here)
         return drawn({**value, "tell": tell or []}), session.at(detail)
 
     def _node(
         self, session: Session, of: dict[str, Any], *, verify: bool = False
     ) -> tuple[Any, ...]:
-        arguments = {**session.detail(), "node": of["node"], "verify": verify}
+        here, of = session.located(of)
+        arguments = {**here.detail(), "node": of["node"], "verify": verify}
         arguments["normalise"] = session.chosen.normalise
         if "place" in of:
             arguments["neuron"] = of["neurons"][of["place"]]
             arguments["expert"] = of["experts"][of["place"]] if of["experts"] else None
         detail = result_of(self._read("graph_node", GraphNodeRequest, arguments))
-        return drawn(detail_views.node_stack(detail, session, of.get("place"))), session.at(detail)
+        return drawn(detail_views.node_stack(detail, here, of.get("place"))), session.at(detail)
 
     def _read(self, op: str, kind: type[Request], arguments: dict[str, Any]) -> Reading:
         with user_errors():

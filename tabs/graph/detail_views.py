@@ -82,7 +82,7 @@ def edge_head(detail: Detail, session: Session) -> dict[str, Any]:
         "to": place(detail["dst"], tokens),
         "facts": facts,
         "measured": measured(detail["verification"]),
-        "actions": [] if detail["kind"] == "mixer" else [_verify()],
+        "actions": edge_actions(detail),
         "note": phrase("graph.degenerate") if detail["degenerate"] else None,
     }
 
@@ -93,9 +93,9 @@ def node_head(detail: Detail, session: Session, neuron: int | None) -> dict[str,
     if detail["node"] in session.nodes:
         facts.insert(0, _fact("through", _percent(session.nodes[detail["node"]])))
     letter = place_of(detail["node"])[0]
-    actions = [] if letter in "XS" else [_verify()] if letter in "MB" else []
+    actions = [_action("verify")] if letter in "XMB" else []
     if letter in "AIM":
-        actions.append({"name": "root", "label": phrase("graph.use_as_root")})
+        actions.append(_action("root"))
     return {
         "kicker": phrase(f"graph.selected_node_{detail['kind']}"),
         "from": place(detail["node"], session.tokens),
@@ -107,8 +107,16 @@ def node_head(detail: Detail, session: Session, neuron: int | None) -> dict[str,
     }
 
 
-def _verify() -> dict[str, Any]:
-    return {"name": "verify", "label": phrase("graph.verify")}
+def edge_actions(detail: Detail) -> list[dict[str, Any]]:
+    """What can be done with an edge: knock it out, or one of its heads."""
+    if detail["kind"] == "mixer":
+        return []
+    head = None if detail["head"] is None else detail["head"]["head"]
+    return [_action("verify"), *([] if head is None else [_action("verify_head", head=head)])]
+
+
+def _action(name: str, **values: Any) -> dict[str, Any]:
+    return {"name": name, "label": phrase(f"graph.{name}", **values)}
 
 
 def measured(found: Detail | None) -> dict[str, Any] | None:
@@ -117,8 +125,8 @@ def measured(found: Detail | None) -> dict[str, Any] | None:
         return None
     (part,) = found["parts"]
     before, vocab = found["original"], found["vocab"]
-    neuron = part["part"].get("neuron")
-    name = "graph.measured" if neuron is None else "graph.measured_neuron"
+    named = {name: part["part"][name] for name in ("head", "neuron") if name in part["part"]}
+    name = next(iter(named), "whole")
     logit = _change(_number(before["logit"], 2), _number(part["logit"], 2))
     rows = [
         ("logit", f"{logit} ({_signed(part['logit_change'], 3)})"),
@@ -128,7 +136,7 @@ def measured(found: Detail | None) -> dict[str, Any] | None:
     ]
     return {
         "rows": [{"label": phrase(f"graph.measured_{key}"), "value": value} for key, value in rows],
-        "text": phrase(name, **({} if neuron is None else {"neuron": neuron})),
+        "text": phrase(f"graph.removed_{name}", **named),
     }
 
 
@@ -255,7 +263,7 @@ def state_table(detail: Detail, *, root: bool = False) -> dict[str, Any]:
         column("rank", "rank"),
     ]
     rows = [
-        [vocab[str(token)], short(top["p"][rank]), short(top["logit"][rank]), rank]
+        [vocab[str(token)], short(top["p"][rank]), short(top["logit"][rank]), rank + 1]
         for rank, token in enumerate(top["ids"])
     ]
     if changes is not None:
@@ -327,4 +335,8 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _percent(value: float) -> str:
+    if 0.999 < value < 1:
+        return ">99.9%"
+    if 0 < value < 0.001:
+        return "<0.1%"
     return f"{100 * value:.1f}%".replace("-", "−")

@@ -82,7 +82,7 @@ def links_table(difference: dict[str, Any]) -> dict[str, Any]:
             column("change", "signed", digits=3, phone=True),
         ],
         "rows": [_row(edge, tokens) for edge in listed],
-        "sort": {"key": "change", "down": True},
+        "sort": None,
         "selected": None,
         "more": len(difference["edges"]) - len(listed),
         "page": PAGE,

@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tabs.graph.choices import Chosen
-from tabs.graph.views import key_of, selection_of, strongest
+from tabs.graph.difference_views import strongest as most_changed
+from tabs.graph.views import key_of, place_of, selection_of, strongest
+
+Of = dict[str, Any]
+"""What a click is about: {"src", "dst", "kind"} or {"node"}, and what was chosen there."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,27 @@ class Session:
     links: list[str]
     """The links in the order of the table, written as in `weights`."""
     selected: dict[str, str] | None = None
+    columns: dict[str, list[int | None]] | None = None
+    """Of a difference of two prompts: the position of each that stands in every column."""
+    other_tokens: list[dict[str, Any]] | None = None
+    """The token records of the other prompt."""
 
     @classmethod
     def of(cls, shared: dict[str, Any], chosen: Chosen, record: dict[str, Any]) -> Session:
         """The session right after a run."""
+        difference = record["difference"]
+        links = strongest(record) if difference is None else most_changed(difference)
+        two = difference is not None and chosen.other
         return cls(
+            columns=difference["columns"] if two else None,
+            other_tokens=difference["input"]["b"]["tokens"] if two else None,
             shared=shared,
             chosen=chosen,
             root=record["root"]["nodes"][0],
             tokens=record["input"]["tokens"],
             weights={key_of(e): [e["w"], e["influence"]] for e in record["edges"]},
             nodes={node["id"]: node["influence"] for node in record["nodes"]},
-            links=[key_of(edge) for edge in strongest(record)],
+            links=[key_of(edge) for edge in links],
             selected=selection_of(record["selected"]),
         )
 
@@ -51,6 +64,25 @@ class Session:
         """What a detail is about is selected."""
         return replace(self, selected=selection_of(detail))
 
+    def located(self, of: Of) -> tuple[Session, Of]:
+        """Where details of something are read: in this prompt, or the other one of a difference."""
+        if self.columns is None:
+            return self, of
+        names = [name for name in ("src", "dst", "node") if name in of]
+        for side in "ab":
+            found = [moved(of[name], self.columns[side]) for name in names]
+            if None not in found:
+                session = self if side == "a" else self._other()
+                return session, {**of, **dict(zip(names, found, strict=True))}
+        return self, of
+
+    def _other(self) -> Session:
+        """The other prompt of a difference, on its own."""
+        assert self.other_tokens is not None
+        shared = {**self.shared, "prompt": self.chosen.other}
+        tokens = self.other_tokens
+        return replace(self, shared=shared, tokens=tokens, root="-1", weights={}, nodes={})
+
     def asked(self) -> dict[str, Any]:
         """The arguments of the graph that is drawn."""
         before_edit = self.chosen.side == "difference"
@@ -60,8 +92,19 @@ class Session:
     def detail(self) -> dict[str, Any]:
         """The arguments that every detail takes."""
         measure = {**self.chosen.measure(), **self.chosen.tokens()}
-        return {**self._model(), **measure, "root": self.root, "k": self.chosen.k}
+        return {**self._model(), **measure, "root": _root(self.root), "k": self.chosen.k}
 
     def _model(self) -> dict[str, Any]:
         """The prompt and the model that is drawn, with the edit or without it."""
         return {**self.shared, **({"edit": None} if self.chosen.side == "before" else {})}
+
+
+def _root(root: str) -> int | str:
+    return -1 if root == "-1" else root
+
+
+def moved(node: str, positions: list[int | None]) -> str | None:
+    """A node named by column, by its position in one prompt; None where it has none."""
+    letter, layer, column = place_of(node)
+    position = positions[column] if column < len(positions) else None
+    return None if position is None else f"{letter}{layer}_{position}"

@@ -177,6 +177,7 @@ def _wire_clicks(shell: Shell, parts: Parts, clicks: Clicks) -> None:
         (parts.links.choose, clicks.link),
         (parts.detail.choose, clicks.choose),
         (parts.detail.verify, clicks.verify),
+        (parts.detail.verify_head, clicks.verify_head),
     ):
         shell.on_detail(
             [event],

@@ -68,7 +68,8 @@ def build(shell: Shell) -> None:
 
 
 def _layout(shell: Shell) -> tuple[Controls, Parts]:
-    first = shell.first.get("viewers", {})
+    example = shell.first.get("logit_lens", {})
+    first = example.get("viewers", {})
     with gr.Row(elem_classes="lens-grid"):
         with gr.Column(elem_classes="lens-main lens-result"):
             with gr.Column(elem_classes="lens-panel", elem_id="lens-panel-map"):
@@ -87,7 +88,7 @@ def _layout(shell: Shell) -> tuple[Controls, Parts]:
                 prediction = viewer("bars", first.get("prediction"))
             with gr.Column(elem_classes="lens-panel"):
                 attribution = viewer("bars", first.get("attribution"))
-    session = gr.State(Session.from_json(shell.first["session"]) if shell.first else None)
+    session = gr.State(Session.from_json(example["session"]) if example else None)
     controls = Controls(**choices)  # pyright: ignore[reportArgumentType]
     side = controls.side
     shown = (heatmap, step, side, head, ranks, prediction, attribution, followed, chart)

@@ -39,9 +39,9 @@ EVENTS = {
     "table": ("choose",),
     "pushed": (),
     "maps": ("choose",),
-    "selection": ("verify", "root"),
+    "selection": ("verify", "verify_head", "root"),
     "log_slider": ("release",),
-    "stack": ("choose", "verify", "root"),
+    "stack": ("choose", "verify", "verify_head", "root"),
 }
 """The viewers, and the events that each can trigger."""
 

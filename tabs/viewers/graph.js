@@ -32,15 +32,17 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
   const view = { key: null, roots: null, hideFirst: false, collapse: false, fit: false, selected: null, active: null, pinned: false };
   let [value, scene, face, stage, shown, pointer, waiting, hand] = [null, null, null, null, null, "mouse", null, null];
 
-  const moves = mover(
-    () => ({ room: [scene.columns.room, face.height], world: [scene.width, scene.height] }),
-    (now) => {
-      face.place(now);
-      stage.style.touchAction = scene.height * now.k > face.height + 1 ? "none" : "pan-y";
-      const card = root.querySelector(".card");
-      if (card && shown && !onPhone()) lens.heat.place(card, root, boxOf(shown));
-    },
-  );
+  // The transform of the columns, and everything that goes with them.
+  function show(now) {
+    face.place(now);
+    stage.classList.toggle("more-left", now.x < -4);
+    stage.classList.toggle("more-right", now.x + scene.width * now.k > scene.columns.room + 4);
+    stage.style.touchAction = scene.height * now.k > face.height + 1 ? "none" : "pan-y";
+    const card = root.querySelector(".card");
+    if (card && shown && !onPhone()) lens.heat.place(card, root, boxOf(shown));
+  }
+
+  const moves = mover(() => ({ room: [scene.columns.room, face.height], world: [scene.width, scene.height] }), show);
 
   const origin = () => {
     const { left, top } = face.picture.getBoundingClientRect();
@@ -186,8 +188,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
 
   function fitAll() {
     view.fit = scene.columns.overflow && !(view.fit && moves.view.k === 1);
-    Object.assign(moves.view, { k: 1, x: 0, y: 0 });
-    view.key = view.fit ? view.key : null;
+    moves.view.touched = false;
     redraw();
   }
 
@@ -195,7 +196,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
 
   function setFull(full) {
     root.classList.toggle("full", full);
-    Object.assign(moves.view, { k: 1, x: 0, y: 0 });
+    moves.view.touched = false;
     if (scene) redraw();
   }
 
@@ -249,6 +250,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     scene = sceneOf(value, view, size);
     face = faceOf(scene, root, { full: isFull() });
     stage = make("div", "stage", face.picture);
+    stage.style.setProperty("--gutter", `${scene.columns.gutter}px`);
     stage.tabIndex = 0;
     stage.dataset.focus = "stage";
     stage.setAttribute("role", "application");
@@ -273,15 +275,15 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     return undefined;
   }
 
-  // The same columns stay where they are; others start at the root, and another root is in sight.
+  // What was moved stays where it is, with another root in sight; everything else starts at the root.
   function settleView() {
     const key = JSON.stringify([value.n_layers, (value.others ?? value.tokens).map((token) => token?.id)]);
     const top = scene.place(value.roots[0]);
-    const isNew = key !== view.key;
-    if (isNew) Object.assign(moves.view, { k: 1, x: scene.columns.room - top.x - 1.5 * scene.columns.pitch, y: face.height / 3 - top.y });
+    const isNew = key !== view.key || !moves.view.touched;
+    if (isNew) Object.assign(moves.view, { k: 1, x: scene.columns.room - top.x - 1.5 * scene.columns.pitch, y: face.height / 3 - top.y, touched: false });
     moves.move({});
     if (!isNew && String(value.roots) !== view.roots) moves.reveal([top.x, top.y]);
-    face.place(moves.view);
+    show(moves.view);
     Object.assign(view, { key, roots: String(value.roots) });
   }
 
@@ -311,7 +313,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     act(data);
     if (scene) redraw();
   });
-  listenFor("hide_first", (on) => { view.hideFirst = on; view.key = null; });
+  listenFor("hide_first", (on) => { view.hideFirst = on; });
   listenFor("collapse", (on) => { view.collapse = on; });
   listen(element, "select", (data) => {
     Object.assign(view, { selected: data, pinned: false });

@@ -7,6 +7,7 @@ const HEAD = 42; // px above the columns, for triangles and the prediction
 const CHIP = { height: 24, padding: 6 };
 const NARROW = 40; // px of a column below which its token is written upwards
 const UPRIGHT = 72; // px that such a token may take
+const SHARE = 24; // px of an upright bar that stands for everything
 const FONTS = { wide: 13, narrow: 10.5 };
 
 const context = document.createElement("canvas").getContext("2d");
@@ -55,22 +56,25 @@ function headOf(scene, fonts) {
   let width = 0;
   if (prediction) {
     const share = ` ${prediction.p < 0.995 ? `${Math.round(100 * prediction.p)}%` : percent(prediction.p)}`;
-    const text = written([...lens.heat.runsOf(vocabText(prediction.entry)), { text: share, faint: false }], 190, FONTS.wide, fonts.mono);
-    width = text.width + 20;
+    const token = written(lens.heat.runsOf(vocabText(prediction.entry)), 150, FONTS.wide, fonts.mono);
+    width = token.width + context.measureText(share).width + 20;
     chip.append(svg("path", { class: "stem" }), svg("rect", { y: 4, width, height: 26, rx: 5 }),
-      svg("text", { x: width / 2, y: 17, dy: "0.36em" }, ...text.parts));
+      svg("text", { x: width / 2, y: 17, dy: "0.36em" }, ...token.parts, svg("tspan", {}, share)));
   }
   const group = svg("g", {}, ...triangles, chip);
   return { group, place({ k, x, y }) {
-    const step = Math.ceil(14 / (scene.columns.pitch * k));
+    const { pitch, room, xOf } = scene.columns;
+    const step = Math.ceil(14 / (pitch * k));
+    const middle = x + k * root.x;
+    const left = prediction ? clamp(middle - width / 2, 0, Math.max(0, room - width - 1)) : Infinity;
     other.forEach((position, i) => {
-      triangles[i].setAttribute("transform", `translate(${x + k * scene.columns.xOf(position)} 22)`);
-      triangles[i].style.display = (scene.count - position) % step ? "none" : "";
+      const at = x + k * xOf(position);
+      triangles[i].setAttribute("transform", `translate(${at} 22)`);
+      const covered = at > left - 6 && at < left + width + 6;
+      triangles[i].style.display = covered || at < 0 || at > room || (scene.count - position) % step ? "none" : "";
     });
     if (!prediction) return;
-    const middle = x + k * root.x;
-    const left = clamp(middle - width / 2, 0, Math.max(0, scene.columns.room - width - 1));
-    chip.style.display = middle < -8 || middle > scene.columns.room + 8 ? "none" : "";
+    chip.style.display = middle < -8 || middle > room + 8 ? "none" : "";
     chip.setAttribute("transform", `translate(${left} 0)`);
     const end = HEAD + y + k * (root.y - root.r - 5);
     chip.firstChild.setAttribute("d", `M${middle - left} 30V${Math.max(30, end)}`);
@@ -122,21 +126,23 @@ function placeToken({ group, runs }, pixels, fonts) {
 function shareParts(value, whole, high) {
   const text = value.signed ? `${whole > 0 ? "+" : ""}${whole}%`.replace("-", "−") : `${whole}%`;
   const strong = Math.abs(whole) >= 10 ? " strong" : "";
-  return svg("g", { class: "share" }, svg("rect", { class: "rail", height: 7, rx: 1.5 }),
-    svg("rect", { class: `bar ${value.signed ? (whole < 0 ? "lowers" : "raises") : ""}`, height: 7, rx: 1.5 }),
+  return svg("g", { class: "share" }, svg("rect", { class: "rail", rx: 1.5 }),
+    svg("rect", { class: `bar ${value.signed ? (whole < 0 ? "lowers" : "raises") : ""}`, rx: 1.5 }),
     svg("text", { class: strong.trim(), y: 22 }, text));
 }
 
 function placeShare(group, share, signed, pixels) {
   const [rail, bar, text] = group.children;
-  const width = clamp(pixels - 12, 3, 56);
-  const length = Math.min(1, Math.abs(share)) * (signed ? width / 2 : width);
-  const start = signed ? (share < 0 ? -length : 0) : -width / 2;
-  for (const [rect, x, long] of [[rail, -width / 2, width], [bar, start, length]]) {
-    rect.setAttribute("x", x);
-    rect.setAttribute("width", long);
+  const narrow = pixels < 26; // then upright, without a number
+  const whole = narrow ? SHARE : clamp(pixels - 12, 3, 56);
+  const length = Math.min(1, Math.abs(share)) * (signed ? whole / 2 : whole);
+  const start = signed ? (share < 0 ? -length : 0) : -whole / 2;
+  for (const [rect, from, long] of [[rail, -whole / 2, whole], [bar, start, length]]) {
+    const [across, thick] = narrow ? [whole / 2 - from - long, Math.max(2, pixels - 4)] : [from, 7];
+    const box = narrow ? { x: -thick / 2, y: across, width: thick, height: long } : { x: across, y: 0, width: long, height: thick };
+    for (const [name, size] of Object.entries(box)) rect.setAttribute(name, size);
   }
-  text.style.display = pixels < 26 ? "none" : "";
+  text.style.display = narrow ? "none" : "";
 }
 
 // Tokens and the share of the prediction that began at each of them.
@@ -153,7 +159,8 @@ function footOf(scene, fonts) {
   });
   const group = svg("g", {}, ...items.map((item) => item.group));
   const upright = scene.columns.pitch < NARROW;
-  const token = upright ? UPRIGHT + 6 : rows.length * (CHIP.height + 3) + 7;
+  const longest = () => Math.max(...items.flatMap(({ tokens }) => tokens).map((one) => (one ? written(one.runs, UPRIGHT - 8, FONTS.narrow, fonts.mono).width : 0)));
+  const token = upright ? longest() + 14 : rows.length * (CHIP.height + 3) + 7;
   let drawnAt = null;
   return { group, height: token + (all ? 30 : 2), place({ k, x }) {
     const pixels = scene.columns.pitch * k;

@@ -29,7 +29,7 @@ function linkCard(link, scene) {
   const more = heads.length > LISTED ? make("p", "note", word("more_heads", { count: heads.length - LISTED })) : null;
   return [
     make("div", "head", make("span", `mark ${scene.value.signed ? (link.w < 0 ? "lowers" : "raises") : link.kind}`), make("strong", "", kindName(link))),
-    make("div", "ends", end(link.src, scene), make("span", "arrow", "→"), end(link.dst, scene)),
+    make("div", "ends", end(link.src, scene), make("span", "end", make("span", "arrow", "→"), end(link.dst, scene))),
     make("dl", "facts", fact(word("card_weight"), weight(link.w, scene)), fact(word("card_influence"), share(link.influence))),
     parts.length ? make("p", "note", word("heads")) : null,
     parts.length ? bars(parts, scene) : null, more,

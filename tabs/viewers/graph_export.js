@@ -1,6 +1,6 @@
 // A graph to take away: the menu, and a picture that needs nothing from anywhere.
 const { download, make, phrase, svg } = lens;
-const { faceOf, fontOf, legendKinds, sceneOf, stripText, word } = lens.graph;
+const { TONES, faceOf, fontOf, legendKinds, sceneOf, stripText, word } = lens.graph;
 
 const FORMATS = ["png", "svg", "json", "graphml", "csv"];
 const WIDTH = 1100; // px of the columns of a picture, more for more tokens
@@ -49,7 +49,7 @@ function wordParts(text, className = "") {
 function keyPart(kind) {
   const name = word(`legend_${kind}`);
   return { wide: 48 + context.measureText(name).width,
-    draw: (x, y) => [svg("path", { class: `legend-line ${kind}`, d: `M${x} ${y - 4}h22` }), svg("text", { x: x + 28, y }, name)] };
+    draw: (x, y) => [svg("path", { class: `legend-line ${TONES[kind] ?? kind}`, d: `M${x} ${y - 4}h22` }), svg("text", { x: x + 28, y }, name)] };
 }
 
 // The whole graph with its title, shares and legend, in the theme of the page.

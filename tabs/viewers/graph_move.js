@@ -10,7 +10,7 @@ const MARGIN = 40; // px that stay around what is moved into sight
 // `extent` answers {room: [width, height], world: [width, height]} in px; `apply` is called with the
 // view {k, x, y}, at most once a frame.
 function mover(extent, apply) {
-  const view = { k: 1, x: 0, y: 0 };
+  const view = { k: 1, x: 0, y: 0, touched: false };
   let queued = false;
 
   function settle() {
@@ -40,14 +40,14 @@ function mover(extent, apply) {
     // Around a point of the columns, in px of the screen; their middle without one.
     zoom(factor, [px, py] = extent().room.map((size) => size / 2)) {
       const { k, x, y } = view;
-      view.k = k * factor;
+      Object.assign(view, { k: k * factor, touched: true });
       const by = settle().k / k;
       move({ x: px - (px - x) * by, y: py - (py - y) * by });
     },
     // Answers how much of it there was no room for.
     pan(dx, dy) {
       const { x, y } = view;
-      move({ x: x + dx, y: y + dy });
+      move({ x: x + dx, y: y + dy, touched: true });
       return [dx - (view.x - x), dy - (view.y - y)];
     },
     // As little as needed for a point of the scene to be seen.
@@ -55,7 +55,7 @@ function mover(extent, apply) {
       const { room } = extent();
       const { k, x, y } = view;
       const short = (at, size) => (at < MARGIN ? MARGIN - at : at > size - MARGIN ? size - MARGIN - at : 0);
-      move({ x: x + short(x + k * wx, room[0]), y: y + short(y + k * wy, room[1]) });
+      move({ touched: true, x: x + short(x + k * wx, room[0]), y: y + short(y + k * wy, room[1]) });
     },
     toScene: ([px, py]) => [(px - view.x) / view.k, (py - view.y) / view.k],
   };

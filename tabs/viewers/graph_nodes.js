@@ -30,7 +30,7 @@ function drawGround({ columns, dots, rows, width }) {
   const stripes = rows.flatMap((row, i) => ((rows.length - i) % 2 ? [svg("rect", { class: "stripe", x: 0, y: row.top,
     width: Math.max(width, columns.room), height: row.height, rx: 6 })] : []));
   const path = dots.map(({ x, y }) => `M${x} ${y}h0`).join("");
-  return [...stripes, svg("path", { class: "dots", d: path })];
+  return [...stripes, svg("path", { class: "dots", d: path, "stroke-width": Math.max(1.5, 0.6 * columns.radius.I) })];
 }
 
 Object.assign(lens.graph, { drawGround, drawNodes });

@@ -39,12 +39,12 @@ function rowsOf({ n_layers: count, nodes, edges, roots }, collapse, height) {
 }
 
 // How wide the columns are, and how large what stands in them. `fit` shows all of them.
-function columnsOf(count, width, { fit, phone }) {
+function columnsOf(count, width, rows, { fit, phone }) {
   const gutter = phone ? 36 : 58;
   const room = width - gutter;
   const natural = clamp(room / count, phone ? 42 : 48, 160);
   const pitch = fit ? Math.min(natural, room / count) : natural;
-  const size = clamp(pitch / 36, 0.3, 1);
+  const size = clamp(Math.min(pitch / 36, rows / 40), 0.3, 1);
   const beside = clamp(pitch * 0.24, 3, 24);
   return { gutter, room, pitch, beside, overflow: natural * count > room + 1,
     radius: { I: 6.5 * size, A: 5 * size, M: 6 * size, B: 5 * size, S: 6 * size, X: 0 } };
@@ -141,9 +141,9 @@ function sceneOf(value, view, size) {
   const hides = view.hideFirst && tokens.length > 1 && !value.roots.some((id) => partsOf(id).position === 0);
   const first = hides ? 1 : 0;
   const shown = Array.from({ length: tokens.length - first }, (_, i) => i + first);
-  const columns = columnsOf(shown.length, size.width, { fit: view.fit, phone: size.phone });
-  columns.xOf = (position) => (position - first + 0.5) * columns.pitch;
   const layers = rowsOf(value, view.collapse, size.height);
+  const columns = columnsOf(shown.length, size.width, layers.pitch, { fit: view.fit, phone: size.phone });
+  columns.xOf = (position) => (position - first + 0.5) * columns.pitch;
   const place = placesOf(value, columns, layers);
 
   const nodes = new Map();

@@ -75,8 +75,11 @@ function summary(scene) {
   return said.join(" ");
 }
 
+const TONES = { more: "raises", less: "lowers" };
+
 // What the legend explains: the kinds of link that there are, or the two directions.
 function legendKinds({ links, value }) {
+  if (value.difference) return ["more", "less"];
   if (value.signed) return ["raises", "lowers"];
   const present = new Set(links.map(({ kind }) => kind));
   return ["residual", "attention", "ffn", ...["bias", "mixer"].filter((kind) => present.has(kind))];
@@ -84,7 +87,8 @@ function legendKinds({ links, value }) {
 
 function legendOf(scene) {
   const { value } = scene;
-  const kinds = legendKinds(scene).map((kind) => make("span", "key", make("span", `mark ${kind}`), word(`legend_${kind}`)));
+  const kinds = legendKinds(scene).map((kind) => make("span", "key", make("span", `mark ${TONES[kind] ?? kind}`), word(`legend_${kind}`)));
+  const sides = value.others ? ["a", "b"].map((side) => make("span", "key", make("span", `mark side-${side}`), word(`legend_${side}`))) : [];
   const widths = [0.06, 0.35, 0.65, 1].map((w) => {
     const line = make("span", "width");
     line.style.height = `${1 + 6 * w}px`;
@@ -92,10 +96,10 @@ function legendOf(scene) {
   });
   const ramp = make("span", "gradient");
   ramp.style.background = gradient(value.signed ? "signed" : "amount");
-  return make("div", "legend", ...kinds,
+  return make("div", "legend", ...kinds, ...sides,
     make("span", "key", make("b", "", word("weight")), value.threshold.toPrecision(2).replace(/\.?0+$/, ""), make("span", "widths", ...widths), "1"),
     make("span", "key", make("b", "", word("influence")), value.signed ? "−1" : "0", ramp, value.signed ? "+1" : "1"),
     make("span", "key", make("span", "mark selected"), word("legend_selected")));
 }
 
-Object.assign(lens.graph, { counts, itemName, kindName, leftOut, legendKinds, legendOf, linkName, nodeName, placeName, share, stripText, summary, tokenName, tokenOf, weight, word });
+Object.assign(lens.graph, { TONES, counts, itemName, kindName, leftOut, legendKinds, legendOf, linkName, nodeName, placeName, share, stripText, summary, tokenName, tokenOf, weight, word });
