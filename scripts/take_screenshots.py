@@ -237,7 +237,7 @@ def select(row: int, column: int = -1) -> Act:
 
     def act(page: Page, ready: Stage) -> None:
         hover(row, column)(page, ready)
-        bars = page.locator(".lens-inspector .lens-bars").last
+        bars = page.locator(".lens-inspector:visible .lens-bars").last
         before = bars.get_attribute("data-ready")
         cell(page, row, column).click()
         page.wait_for_function(
@@ -263,8 +263,8 @@ def unfold(page: Page, ready: Stage) -> None:
     fold = page.locator(".lens-fold button")
     if fold.is_visible():
         fold.click()
-    page.locator(".lens-more > button").click()
-    page.locator(".lens-more input").first.wait_for()
+    page.locator(".lens-more > button:visible").click()
+    page.locator(".lens-more input:visible").first.wait_for()
 
 
 def type_(prompt: str) -> Act:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lens_core.tree import ContributionGraph, GraphDifference, GraphRun
 
 OPTIONS = (
-    "root", "threshold", "mode", "renormalise", "merge_self", "prune", "max_edges",
+    "root", "threshold", "mode", "renormalise", "granularity", "merge_self", "prune", "max_edges",
     "metric", "numerics", "bias", "target", "foil",
 )  # fmt: skip
 """What of a request is an option of `contribution_graph`."""

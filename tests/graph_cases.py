@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import random
 from collections.abc import Callable
@@ -12,23 +11,13 @@ from typing import Any
 import torch
 from families import IDS
 from families import loaded as family
+from viewer_stage import HOSTILE, entry, records
 
 from lens_core import ContributionGraph, LoadedModel, contribution_graph, load_model
 
-HOSTILE = [
-    "<img src=x onerror=\"document.body.dataset.pwned='img'\">",
-    "</script><script>document.body.dataset.pwned='script'</script>",
-    "${HOME} `ls` {token} {{value}}",
-    "</style><svg onload='document.body.dataset.pwned=1'>",
-    "שלום \u202eevil\u202c",
-    "a\u200bb\u2060c\ufeff\u00ad",
-    "\u2028\u0000\u0007bell",
-    "首都は東京です",
-]
 CAPITAL = "The capital of France is"
 COPY = "red blue green red blue"
 OBJECT = "When Mary and John went to the store, John gave a drink to"
-LEFT_OUT = 'not a listed title "&<>'
 
 
 @cache
@@ -110,19 +99,6 @@ def of_family(name: str, **options: Any) -> dict[str, Any]:
         return value_of(contribution_graph(family(name), IDS, **options), family(name))
 
 
-def record(text: str, place: int) -> dict[str, Any]:
-    """The record of a token of the prompt."""
-    return {
-        **{"i": place, "id": place, "piece": text, "text": text, "cluster_text": text},
-        **{"bytes_hex": text.encode().hex(" ").upper(), "cluster": place, "kind": "normal"},
-    }
-
-
-def entry(text: str) -> dict[str, Any]:
-    """A vocabulary entry."""
-    return {"text": text, "bytes": base64.b64encode(text.encode()).decode()}
-
-
 WORDS = [" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ".", "首都"]
 
 
@@ -173,7 +149,7 @@ def large(columns: int = 64, layers: int = 24, links: int = 1500) -> dict[str, A
         "n_layers": layers,
         "mids": [True] * layers,
         "mlps": [True] * layers,
-        "tokens": [record(WORDS[at % len(WORDS)], at) for at in range(columns)],
+        "tokens": records(*(WORDS[at % len(WORDS)] for at in range(columns))),
         "share": [nodes.get(f"X0_{at}", 0.0) for at in range(columns)],
         "rest": {"bias": 0.0, "mixer": 0.0, "lost": 0.0},
         "roots": [f"I{layers - 1}_{last}"],
@@ -199,7 +175,7 @@ def difference() -> dict[str, Any]:
     flows = value["nodes"]["influence"]
     value["nodes"]["influence"] = [v * math.cos(1.7 * n) * 0.4 for n, v in enumerate(flows)]
     others = [*value["tokens"]]
-    others[4] = record(" Italy", 4)
+    others[4] = records(" Italy")[0]
     tokens = [*value["tokens"]]
     tokens[2] = None
     share = [-0.04, 0.0, 0.02, -0.01, 0.09, -0.06]
@@ -223,9 +199,9 @@ def nothing() -> dict[str, Any]:
 def hostile() -> dict[str, Any]:
     """Tokens, notes and names that try to be markup."""
     value = large(len(HOSTILE), 3, 200)
-    tokens = [record(text, at) for at, text in enumerate(HOSTILE)]
+    tokens = records(*HOSTILE)
     prediction = {"entry": entry(HOSTILE[0]), "p": 0.5}
-    title = f"{LEFT_OUT} {HOSTILE[0]}"
+    title = HOSTILE[0]
     return {
         **value,
         **{"tokens": tokens, "prediction": prediction, "title": title, "notes": HOSTILE[:2]},

@@ -8,14 +8,20 @@ import chromium
 import pytest
 import torch
 
-from benchmarks import foundation, report
+from benchmarks import foundation, graph, report
 from benchmarks.browser import Traffic, browser, in_turns
 from benchmarks.cases import CASES, K, forward
+from benchmarks.graph_cases import GRAPH_CASES
 from benchmarks.measure import Seconds, Spread, between, interleaved, peak_mib, ratio_of
 from benchmarks.page import deep_map, events, in_parts, opening, pages
 from benchmarks.subjects import BIG, DEMO, random_ids, subject
 from benchmarks.waiting import waiting_ratios
+from lens_core import graph_run
+from lens_core.amounts import Measure
 from lens_core.models import LoadedModel
+from lens_core.tree.options import Weighing
+from lens_core.tree.rows import RowSource
+from lens_core.tree.weighing import weigh
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,45 @@ def test_peers_and_lens_find_the_same_tokens(demo: LoadedModel) -> None:
         assert (top.indices == stack.indices[layer]).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("case", GRAPH_CASES)
+def test_every_graph_case_runs_on_the_demo(demo: LoadedModel, case: str) -> None:
+    ids = random_ids(demo, 8)
+    ratios, _ = interleaved(forward(demo, ids), {case: GRAPH_CASES[case](demo, ids)}, repeats=1)
+    assert ratios[case].cpu.median > 0
+
+
+def test_graph_cases_begin_without_rows_and_the_moved_threshold_with_them(
+    demo: LoadedModel,
+) -> None:
+    ids = random_ids(demo, 8)
+    rows = GRAPH_CASES["graph: all rows of all layers"](demo, ids)
+    assert rows().computed == rows().computed == 2 * demo.n_layers * 8
+    whole = GRAPH_CASES["graph: root all, 0.04"](demo, ids)()
+    tree = GRAPH_CASES["graph: tree of the last token, 0.04"](demo, ids)()
+    assert tree.n_rows < whole.n_rows
+    moved = GRAPH_CASES["graph: threshold moved"](demo, ids)()
+    assert moved.options["threshold"]["tau"] == 0.08
+
+
+def test_the_peer_finds_the_shares_of_the_graph(demo: LoadedModel) -> None:
+    ids = random_ids(demo, 8)
+    peer = GRAPH_CASES["peer: all parts of a layer at once"](demo, ids)()
+    source = RowSource(demo, graph_run(demo, ids), Measure())
+    options = Weighing(Measure(), threshold=0.0)
+    for layer, (attention, mlp) in enumerate(peer):
+        for at in range(8):
+            (row,) = source.rows(layer, "A", [at])
+            found = weigh(row, options, at)
+            wanted = attention.parts[at].sum(-1)
+            torch.testing.assert_close(
+                torch.from_numpy(found.edges), wanted[: at + 1], rtol=1e-4, atol=1e-5
+            )
+            assert not wanted[at + 1 :].any()
+            assert found.residual == pytest.approx(float(attention.residual[at]), abs=1e-5)
+            (row,) = source.rows(layer, "I", [at])
+            assert weigh(row, options, at).mlp == pytest.approx(float(mlp.parts[at]), abs=1e-5)
+
+
 @pytest.mark.slow
 def test_sections_write_their_part_of_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +143,14 @@ def test_sections_write_their_part_of_the_results(
     assert [one["case"] for one in results["memory"]["results"]] == list(kept)
     page = (tmp_path / "RESULTS.md").read_text("utf-8")
     assert page.count("| demo | 4 | lens: last position |") == 2
+    tree = "graph: tree of the last token, 0.04"
+    monkeypatch.setattr(graph, "SUBJECTS", (DEMO,))
+    monkeypatch.setattr(graph, "LENGTHS", (4,))
+    monkeypatch.setattr(graph, "SHORT_RUNS", 1)
+    monkeypatch.setattr(graph, "GRAPH_CASES", {tree: GRAPH_CASES[tree]})
+    graph.measure(["speed", "memory"], 1, tmp_path)
+    page = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert page.count(f"| demo | 4 | {tree} |") == 2
 
 
 @pytest.mark.slow

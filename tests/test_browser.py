@@ -217,13 +217,16 @@ def test_stop_ends_a_real_run_of_many_tokens(visit: Visit, served: Served) -> No
     visit.type("one two three four five six seven eight nine ten " * 8)
     visit.page.locator("button.lens-run").click()
     visit.wait("busy")
-    stop = visit.status.get_by_role("button", name="Stop")
-    visit.page.wait_for_function(
-        "/\\d of \\d/.test(document.querySelector('.status')?.textContent)"
-        " || states.at(-1) === 'done'"
+    ended = visit.page.wait_for_function(
+        """() => {
+          const stop = document.querySelector(".status .stop");
+          if (!stop || !/\\d of \\d/.test(stop.closest(".status").textContent))
+            return states.at(-1) === "done" && "done";
+          stop.click();
+          return "stopped";
+        }"""
     )
-    if visit.states[-1] == "busy":
-        stop.click()
+    if ended.json_value() == "stopped":
         expect(visit.status).to_contain_text("Stopped")
     visit.set("generate", "0")
     visit.run(prompt=OTHER)

@@ -60,8 +60,8 @@ def same(old: Any, new: Any, *, ids: bool) -> bool:
     if isinstance(old, str) and isinstance(new, str):
         numbers = zip(NUMBER.findall(old), NUMBER.findall(new), strict=False)
         close = all(math.isclose(of(a), of(b), abs_tol=DIGIT) for a, b in numbers)
-        return NUMBER.sub("#", old) == NUMBER.sub("#", new) and close
-    if isinstance(old, float) and isinstance(new, float | int) and not ids:
+        return old == new if ids else NUMBER.sub("#", old) == NUMBER.sub("#", new) and close
+    if isinstance(old, float) and isinstance(new, float | int):
         return math.isclose(old, new, rel_tol=SCALARS, abs_tol=SCALARS)
     return old == new
 

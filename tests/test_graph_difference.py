@@ -51,11 +51,14 @@ def pairs(a: str, b: str, **options: Any) -> list[str]:
         ("aaa", "aa", "aa aa a-"),
         ("ab", "xyb", "ax -y bb"),
         ("abc", "xyz", "ax by cz"),
+        ("abcdez", "acxyez", "aa b- cc dx -y ee zz"),
         ("ab", "ab", "aa bb"),
         ("a", "b", "ab"),
     ],
 )
-def test_prefix_then_suffix_then_the_middle_from_the_left(a: str, b: str, wanted: str) -> None:
+def test_what_is_the_same_shares_a_column_and_the_rest_comes_from_the_left(
+    a: str, b: str, wanted: str
+) -> None:
     assert pairs(a, b) == wanted.split()
     assert pairs(b, a) == [pair[::-1] for pair in wanted.split()]
 

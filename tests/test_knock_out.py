@@ -578,7 +578,8 @@ def test_wrong_arguments_are_named() -> None:
 def test_a_carried_state_that_drowns_the_rest_is_refused() -> None:
     network = build("llama")
     with torch.no_grad():
-        network.get_input_embeddings().weight.mul_(1e4)
+        embeddings: Any = network.get_input_embeddings()
+        embeddings.weight.mul_(1e4)
     model = wrap_model(network, None)
     run = graph_run(model, IDS)
     with pytest.raises(NotExactError, match="bound is 1e-05"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from detail_cases import TOKENS, maps, pushed, selection
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, Position
 from viewer_stage import CONTRAST, HOSTILE, SMALLEST_TARGET, Stage, Visit, entry, records
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -44,7 +44,7 @@ def pitch(visit: Visit, n: int = 8) -> float:
     return float(plot(visit).evaluate("plot => plot.clientWidth")) / n
 
 
-def over(visit: Visit, query: int, key: int) -> dict[str, float]:
+def over(visit: Visit, query: int, key: int) -> Position:
     size = pitch(visit)
     return {"x": (key + 0.4) * size, "y": (query + 0.4) * size}
 

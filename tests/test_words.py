@@ -19,6 +19,11 @@ SAYS = r"(?:\b(?:t|phrase|text|panel_head|Progress)\(\s*)"
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 ANYTHING = r"[\w.]+"
 SAME_IN_ALL = {
+    "graph.kind_ffn",
+    "graph.place_mlp",
+    "graph.unit_logit",
+    "graph_view.kind_ffn",
+    "graph_view.legend_ffn",
     "lens.top_p",
     "lens.embed",
     "lens.part_mlp",

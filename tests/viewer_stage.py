@@ -190,7 +190,10 @@ class Stage:
                 with gr.Column(elem_classes="lens-panel", elem_id=name):
                     made[name] = viewer(kind, self.values[name], **self.options.get(name, {}))
                 for event in EVENTS[kind]:
-                    getattr(made[name], event)(self.taker(name, event), made[name], made[name])
+                    # Gradio's cover of a waiting component may lie over what is pressed next.
+                    getattr(made[name], event)(
+                        self.taker(name, event), made[name], made[name], show_progress="hidden"
+                    )
             send = gr.Button("Send")
             send.click(self.shown, None, [*made.values()])
         return page

@@ -65,7 +65,8 @@ class Visit:
         self.page.add_init_script(WATCH)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(f"{url}?{urlencode({'__theme': theme, **query})}")
+        asked = {"__theme": theme, "tab": "logit_lens", **query}
+        self.page.goto(f"{url}?{urlencode(asked)}")
         if wait:
             self.wait("ready")
             self.map.wait_for()
@@ -109,11 +110,11 @@ class Visit:
 
     @property
     def prediction(self) -> Locator:
-        return self.page.locator(".lens-inspector .lens-bars").first
+        return self.page.locator(".lens-inspector:visible .lens-bars").first
 
     @property
     def attribution(self) -> Locator:
-        return self.page.locator(".lens-inspector .lens-bars").nth(1)
+        return self.page.locator(".lens-inspector:visible .lens-bars").nth(1)
 
     @property
     def followed(self) -> Locator:
@@ -189,7 +190,7 @@ class Visit:
     def open_options(self) -> None:
         """Unfold the options of the tab."""
         if not self.option("seed").is_visible():
-            self.page.locator(".lens-more > button").click()
+            self.page.locator(".lens-more > button:visible").click()
         expect(self.option("seed")).to_be_visible()
 
     def option(self, name: str) -> Locator:

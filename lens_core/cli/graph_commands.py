@@ -23,7 +23,7 @@ from lens_core.cli.output import (
 if TYPE_CHECKING:
     from lens_core.cli.statistics_rows import RowsFile
     from lens_core.models import LoadedModel
-    from lens_core.tree import GraphStatistics
+    from lens_core.tree import ContributionGraph, GraphStatistics
 
 STOPPED = 130
 """Exit code after an interruption, as a shell gives it."""
@@ -34,6 +34,7 @@ def graph_command(
     prompt: graph.Prompt = None,
     prompt_file: graph.PromptFile = None,
     against: graph.Against = None,
+    against_unedited: graph.Unedited = False,
     model: given.Model = "demo",
     root: graph.Root = "-1",
     threshold: graph.Threshold = 0.04,
@@ -69,8 +70,11 @@ def graph_command(
     """
     if (prompt is None) == (prompt_file is None):
         raise typer.BadParameter("Give a prompt or --prompt-file, and not both.")
-    if against is not None and (csv or graphml):
+    difference = against is not None or against_unedited
+    if difference and (csv or graphml):
         raise typer.BadParameter("A difference is written as --json.", param_hint="--against")
+    if against_unedited and not edit:
+        raise typer.BadParameter("Give an --edit, too.", param_hint="--against-unedited")
     from lens_core import contribution_graph, graph_difference
     from lens_core.cli.graph_report import difference_report, graph_report
 
@@ -98,20 +102,26 @@ def graph_command(
         chosen = read_settings(settings)
         options["max_tokens"] = max_tokens or chosen.max_tokens.graph
         loaded = load(chosen, model, loading)
-        texts = [text] if against is None else [against, text]
-        with edited(loaded, edit, strength):
-            ids = [loaded.tokenize(one, template=template, special=special) for one in texts]
-            found = [contribution_graph(loaded, one, **options) for one in ids]
-        result = found[0] if against is None else graph_difference(*found)
+
+        def graph_of(prompt: str, edits: list[str] | None) -> "ContributionGraph":
+            ids = loaded.tokenize(prompt, template=template, special=special)
+            with edited(loaded, edits, strength):
+                return contribution_graph(loaded, ids, **options)
+
+        found = graph_of(text, edit)
+        result: Any = found
+        if difference:
+            other = graph_of(against or text, None if against_unedited else edit)
+            result = graph_difference(other, found)
         record = result.to_json()
         if json is not None:
             write_json(json, record)
         if csv is not None:
-            write_text(csv, found[0].to_csv())
+            write_text(csv, found.to_csv())
         if graphml is not None:
-            write_text(graphml, found[0].to_graphml())
+            write_text(graphml, found.to_graphml())
         if STREAM not in (json, csv, graphml):
-            report = graph_report if against is None else difference_report
+            report = difference_report if difference else graph_report
             write(report(record, top=top, columns=get_terminal_size((100, 24)).columns))
 
 

@@ -7,7 +7,7 @@ import typer
 Prompt: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PROMPT]",
+        metavar="PROMPT",
         help='The text, exactly as typed; "-" reads standard input. Or give --prompt-file.',
         show_default=False,
     ),
@@ -30,6 +30,12 @@ Against: TypeAlias = Annotated[
         "--against",
         metavar="PROMPT",
         help="Show what PROMPT has more than this one; the roots share a column.",
+    ),
+]
+Unedited: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--against-unedited", help="Show what the graph has more with --edit than without."
     ),
 ]
 Root: TypeAlias = Annotated[

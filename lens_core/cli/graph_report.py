@@ -8,7 +8,7 @@ from typing import Any
 from typer import style
 
 from lens_core.cli.record_text import error_size, per_cent, piece, text_of, token_of
-from lens_core.cli.terminal import ending, harmless, padded, wrapped
+from lens_core.cli.terminal import ending, harmless, padded, shortened, wrapped
 
 WORDS = {
     "residual": "stream",
@@ -44,12 +44,12 @@ def graph_report(record: Mapping[str, Any], *, top: int, columns: int) -> Iterat
     shares = record["token_influence"]
     yield from wrapped(_shares(names, shares, record["influence"]), columns, head="  ")
     links = _links(record["edges"])
-    if not links:
+    if not record["edges"]:
         yield ""
-        yield f"No link is above {record['threshold']['tau']:g}; try a lower threshold."
-    elif top:
+        yield f"No link is above {record['threshold']['tau']:g}; try a lower --threshold."
+    elif top and links:
         yield ""
-        yield from _table(links, names, names, top=top)
+        yield from _table(links, names, names, top=top, columns=columns)
 
 
 def difference_report(record: Mapping[str, Any], *, top: int, columns: int) -> Iterator[str]:
@@ -80,7 +80,7 @@ def difference_report(record: Mapping[str, Any], *, top: int, columns: int) -> I
     links = _links(record["edges"])
     if top and links:
         yield ""
-        yield from _table(links, names["a"], both, top=top, signed=True)
+        yield from _table(links, names["a"], both, top=top, columns=columns, signed=True)
 
 
 def _head(record: Mapping[str, Any]) -> Iterator[str]:
@@ -136,8 +136,10 @@ def _columns(record: Mapping[str, Any], side: str) -> list[str]:
 
 
 def _links(edges: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The links by influence; of the two of an MLP only the one that it adds by."""
-    kept = [edge for edge in edges if not edge["dst"].startswith("M")]
+    """What adds to the stream, by influence: without the stream itself, and an MLP once."""
+    kept = [
+        edge for edge in edges if edge["kind"] != "residual" and not edge["dst"].startswith("M")
+    ]
     return sorted(kept, key=lambda edge: -abs(edge["influence"]))
 
 
@@ -147,18 +149,21 @@ def _table(
     destinations: Sequence[str],
     *,
     top: int,
+    columns: int,
     signed: bool = False,
 ) -> Iterator[str]:
-    yield style(f"Links with most influence ({min(top, len(links))} of {len(links)})", bold=True)
+    many = f"{min(top, len(links))} of {len(links)}"
+    yield style(f"What adds most to the stream, by influence on the root ({many})", bold=True)
     yield f"{'influence':>9}  {'weight':>6}  {'kind':9}  {'from':23}  {'to':23}  heads"
     for edge in links[:top]:
-        heads = ", ".join(f"{head}: {weight:.3f}" for head, weight in edge.get("heads", ())[:4])
+        heads = ", ".join(f"{head}: {weight:.3f}" for head, weight in edge.get("heads", ()))
         sign = "+" if signed else ""
-        yield (
+        line = (
             f"{_share(edge['influence'], signed):>9}  {edge['w']:{sign}6.3f}  "
             f"{WORDS[edge['kind']]:9}  {_node(edge['src'], sources)}  "
             f"{_node(edge['dst'], destinations)}  {heads}"
-        ).rstrip()
+        )
+        yield shortened(line.rstrip(), columns)
 
 
 def _node(name: str, tokens: Sequence[str]) -> str:

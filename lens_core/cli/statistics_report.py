@@ -13,6 +13,7 @@ from lens_core.cli.terminal import harmless
 if TYPE_CHECKING:
     from lens_core.tree import GraphStatistics
 
+_REST = ("biases", "opaque mixers", "lost", "the first token")
 _REASONS = 3
 """Prompts left out that are named one by one."""
 
@@ -28,9 +29,10 @@ def statistics_report(found: GraphStatistics, *, top: int) -> Iterator[str]:
     for warning in header["warnings"]:
         yield f"Note: {harmless(warning)}"
     yield from _left_out(found)
-    rest = zip(("biases", "mixers", "nothing", "the first token"), found.rest.mean, strict=True)
-    said = ", ".join(f"{name} {per_cent(float(share))}" for name, share in rest if share > 0.0005)
-    yield f"Of the root's influence ends in: {said or 'the tokens alone'}"
+    rest = zip(_REST, found.rest.mean.tolist(), strict=True)
+    said = [f"{name} {per_cent(share)}" for name, share in rest if abs(share) > 0.0005]
+    if said:
+        yield f"Mean influence on the root: {', '.join(said)}"
     rows = found.component_list()
     if top:
         yield ""

@@ -35,7 +35,7 @@ from lens_core.tree.options import (
 from lens_core.tree.result import ContributionGraph, GraphEdges, GraphNodes
 from lens_core.tree.rows import RowSource
 from lens_core.tree.run import GraphRun, check_run, graph_run
-from lens_core.tree.visiting import Visit, visit
+from lens_core.tree.visiting import MAX_HEADS, Visit, visit
 
 
 @torch.no_grad()
@@ -50,6 +50,7 @@ def contribution_graph(
     bias: str = "part",
     metric: str = "l1",
     numerics: str = "clean",
+    granularity: str = "head",
     target: int | str | None = None,
     foil: int | str | None = None,
     merge_self: bool = False,
@@ -77,6 +78,8 @@ def contribution_graph(
             "norm" compares lengths; "logit" is the direct effect on a token's logit at the
             position of the state, signed, as a share of all such effects.
         numerics: "clean", or "compat" for those of the LM Transparency Tool.
+        granularity: "head" measures every (source, head); "source" adds the heads of a source up
+            first, which is cheaper, lists no heads, and gives other numbers.
         target: token of the metric "logit", an id or a text of one token; None takes the model's
             own prediction at the root.
         foil: subtract the logit of this token.
@@ -111,10 +114,10 @@ def contribution_graph(
         )  # fmt: skip
         options = weighing(
             measure, bias=bias, threshold=threshold, mode=mode,
-            renormalise=renormalise, merge_self=merge_self,
+            renormalise=renormalise, merge_self=merge_self, granularity=granularity,
         )  # fmt: skip
         with portion(1, 2):
-            found = visit(RowSource(loaded, run, measure), options, roots)
+            found = _visited(loaded, run, options, roots)
         flow = influence(found, len(ids), magnitude=metric == "logit")
         timing = {"forward_s": ran - started, "graph_s": time.perf_counter() - ran}
         # Under the lock, while the edits it names are the ones applied.
@@ -122,6 +125,15 @@ def contribution_graph(
     return _graph(
         loaded, run, found, flow, header=header, options=options, roots=roots, pruning=listed
     )
+
+
+def _visited(
+    loaded: LoadedModel, run: GraphRun, options: Weighing, roots: tuple[Node, ...]
+) -> Visit:
+    """The tree; no heads are listed where they were added up before they were measured."""
+    source = RowSource(loaded, run, options.measure, options.granularity)
+    listed = MAX_HEADS if options.granularity == "head" else 0
+    return visit(source, options, roots, max_heads=listed)
 
 
 def _run(loaded: LoadedModel, ids: Tensor, held: GraphRun | None) -> GraphRun:
@@ -204,7 +216,7 @@ def _options(options: Weighing, roots: tuple[Node, ...], pruning: Pruning) -> di
             "nodes": [node.id for node in roots],
         },
         "metric": measure.metric,
-        "granularity": "head",
+        "granularity": options.granularity,
         "bias": options.bias,
         "numerics": measure.numerics,
         "threshold": {

@@ -1,15 +1,18 @@
 """The difference of two graphs: of two prompts, or of one prompt before and after an edit.
 
 The tokens of both prompts are put into common columns: what both begin with, what both end with,
-and between them one by one from the left. Explained positions share a column whatever their tokens
-are. Nodes are named by column, so I3_5 is the output of layer 3 at column 5. Nothing is measured
-anew: an edge that one side does not have counts 0 there, also where it just missed the threshold.
+what else they have in common, and the rest one by one from the left. Explained positions share a
+column whatever their tokens are. Nodes are named by column, so I3_5 is the output of layer 3 at
+column 5. Nothing is measured anew: an edge that one side does not have counts 0 there, also where
+it just missed the threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -101,20 +104,30 @@ def aligned(
 
 
 def _paired(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
-    """Prefix, middle from the left, suffix."""
-    short, long = sorted((len(a), len(b)))
+    """Prefix, suffix, what else is the same in both, and the rest one by one from the left."""
+    short = min(len(a), len(b))
     start = 0
     while start < short and a[start] == b[start]:
         start += 1
     end = 0
     while end < short - start and a[-1 - end] == b[-1 - end]:
         end += 1
-    pairs = []
-    for at in range(long - end):
-        i = at if at < len(a) - end else NONE
-        j = at if at < len(b) - end else NONE
-        pairs.append((i, j))
+    middle = a[start : len(a) - end], b[start : len(b) - end]
+    pairs = [(at, at) for at in range(start)]
+    pairs += [(_moved(i, start), _moved(j, start)) for i, j in _middle(*middle)]
     return pairs + [(len(a) - end + at, len(b) - end + at) for at in range(end)]
+
+
+def _middle(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
+    pairs: list[tuple[int, int]] = []
+    done_a = done_b = 0
+    matcher = SequenceMatcher(None, a, b, autojunk=False)
+    for at_a, at_b, size in matcher.get_matching_blocks():
+        between = range(done_a, at_a), range(done_b, at_b)
+        pairs += zip_longest(*between, fillvalue=NONE)
+        pairs += [(at_a + step, at_b + step) for step in range(size)]
+        done_a, done_b = at_a + size, at_b + size
+    return pairs
 
 
 def _moved(position: int, by: int) -> int:

@@ -18,10 +18,10 @@ from lens_core.lens.options import MAX_K, one_of, whole_number
 from lens_core.models import LoadedModel
 from lens_core.tree.nodes import Node
 from lens_core.tree.options import BIASES, Weighing, check_node
+from lens_core.tree.parts import edge_kind
 from lens_core.tree.pushed import Pushed, detail_header, detail_json, pushed, vocabulary
 from lens_core.tree.rows import Row, RowSource
 from lens_core.tree.run import GraphRun, check_run
-from lens_core.tree.visiting import EDGE_KINDS
 from lens_core.tree.weighing import weigh
 
 Edge = tuple[str, str]
@@ -122,7 +122,7 @@ def edge_details(
         InputError: an edge that no graph of this model has, or a run that does not fit.
     """
     src, dst = (check_node(loaded, name, len(run.ids)) for name in edge)
-    kind = _kind(loaded, src, dst, kind)
+    kind = edge_kind(loaded, src, dst, kind)
     options = _unthresholded(measure, bias)
     with loaded.lock:
         check_run(run, loaded, None)
@@ -189,7 +189,7 @@ def head_details(
             that does not fit.
     """
     src, dst = (check_node(loaded, name, len(run.ids)) for name in edge)
-    _kind(loaded, src, dst, "attention")
+    edge_kind(loaded, src, dst, "attention")
     heads = _heads(loaded, head)
     k = whole_number("k", k, 1, min(MAX_K, loaded.facts.vocab_size))
     with loaded.lock:
@@ -217,50 +217,6 @@ def _unthresholded(measure: Measure | None, bias: str) -> Weighing:
     """The options under which every part keeps its share."""
     one_of("bias", bias, BIASES)
     return Weighing(measure or Measure(), bias, threshold=0.0, renormalise=False)
-
-
-def _kind(loaded: LoadedModel, src: Node, dst: Node, kind: str | None) -> str:
-    """What an edge between two nodes is.
-
-    Raises:
-        InputError: no graph of this model has such an edge.
-    """
-    found = _possible(loaded, src, dst)
-    if kind is None and found:
-        return found[0]
-    if kind in found:
-        return kind
-    if kind is not None:
-        one_of("kind", kind, EDGE_KINDS)
-    said = f"only {' and '.join(found)}" if found else "none"
-    wanted = f"{kind} edge" if kind else "edge"
-    raise InputError(f"There is no {wanted} from {src.id} to {dst.id} in this model ({said}).")
-
-
-def _possible(loaded: LoadedModel, src: Node, dst: Node) -> list[str]:
-    """The kinds of edge between two nodes, attention first."""
-    parts = loaded.anatomy.layers[dst.layer]
-    first = "A" if parts.has_mid else "I"
-    enters = (src.letter, src.layer) == (("I", dst.layer - 1) if dst.layer else ("X", 0))
-    same = src.position == dst.position
-    opaque = dst.layer in loaded.self_check.layers_without_attention
-    found = []
-    if dst.letter == first and enters:
-        if src.position <= dst.position and not opaque:
-            found.append("attention")
-        if same:
-            found.append("residual")
-    inside = src.layer == dst.layer and same
-    if inside and dst.letter == first and src.letter == "B" and not opaque:
-        found.append("bias")
-    if inside and dst.letter == first and src.letter == "S" and opaque:
-        found.append("mixer")
-    if inside and parts.has_mid and (src.letter, dst.letter) == ("A", "I"):
-        found.append("residual")
-    reads = enters and same if not parts.has_mid else inside and src.letter == "A"
-    if (dst.letter == "M" and reads) or (inside and (src.letter, dst.letter) == ("M", "I")):
-        found.append("ffn")
-    return found
 
 
 def _shares(

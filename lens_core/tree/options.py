@@ -18,6 +18,7 @@ from lens_core.tree.run import GraphRun
 
 MODES = ("per_part", "per_edge")
 BIASES = ("part", "ignore")
+GRANULARITIES = ("head", "source")
 ALL = "all"
 """The root that stands for the outputs of all positions."""
 
@@ -35,6 +36,8 @@ class Weighing:
     """Whether what is left is divided by its sum."""
     merge_self: bool = False
     """Whether attention to the own position and the residual are one edge."""
+    granularity: str = "head"
+    """What is a part of attention: each (source, head), or each source with its heads added up."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def weighing(
     mode: str,
     renormalise: bool | None,
     merge_self: bool,
+    granularity: str = "head",
 ) -> Weighing:
     """The options that turn amounts into weights.
 
@@ -64,6 +68,7 @@ def weighing(
     """
     one_of("mode", mode, MODES)
     one_of("bias", bias, BIASES)
+    one_of("granularity", granularity, GRANULARITIES)
     number("threshold", threshold, 0.0, 1.0)
     if renormalise and measure.signed:
         raise InputError(
@@ -72,7 +77,9 @@ def weighing(
         )
     if renormalise is None:
         renormalise = mode == "per_part" and not measure.signed
-    return Weighing(measure, bias, float(threshold), mode, bool(renormalise), bool(merge_self))
+    return Weighing(
+        measure, bias, float(threshold), mode, bool(renormalise), bool(merge_self), granularity
+    )
 
 
 def pruning(prune: Sequence[int | float] | None, max_edges: int | None) -> Pruning:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_core.amounts import Measure, amounts, head_amounts
+from lens_core.tree.sources import source_amounts
 
 if TYPE_CHECKING:
     from lens_core.decomposition import HeadParts
@@ -34,7 +35,8 @@ class Row:
     """Amounts of the parts of one state, not yet shares."""
 
     heads: Float[np.ndarray, "source head"] | None
-    """Up to the row's own position; None where there is no attention to take apart."""
+    """Up to the row's own position; None where there is no attention to take apart. One column
+    for all heads when sources are measured whole."""
     residual: float
     bias: float = 0.0
     mlp: float | None = None
@@ -56,10 +58,13 @@ class RowSource:
     Whoever uses it holds the model's lock.
     """
 
-    def __init__(self, loaded: LoadedModel, run: GraphRun, measure: Measure) -> None:
+    def __init__(
+        self, loaded: LoadedModel, run: GraphRun, measure: Measure, granularity: str = "head"
+    ) -> None:
         self.run = run
         self.anatomy = loaded.anatomy
         self.measure = measure
+        self.granularity = granularity
         self._loaded = loaded
         self._dissection: Dissection | None = None
         self._toward: Tensor | None = None
@@ -71,7 +76,7 @@ class RowSource:
     def rows(self, layer: int, letter: str, positions: Sequence[int]) -> list[Row]:
         """The rows of one layer that end at nodes of one letter, in the order of `positions`."""
         store = self.run.rows
-        keys = {at: (layer, letter, at, self.measure) for at in positions}
+        keys = {at: (layer, letter, at, self.measure, self.granularity) for at in positions}
         found = {at: store.get(key) for at, key in keys.items()}
         missing = sorted(at for at, row in found.items() if row is None)
         if missing:
@@ -111,7 +116,10 @@ class RowSource:
 
     def _head_rows(self, layer: int, parts: HeadParts, at: Tensor) -> list[Row]:
         trace, whole = self.run.trace, parts.whole
-        heads = head_amounts(parts, at, self.measure, toward=self.toward)
+        if self.granularity == "head":
+            heads = head_amounts(parts, at, self.measure, toward=self.toward)
+        else:
+            heads = source_amounts(parts, at, self.measure, toward=self.toward)[..., None]
         mlp = None
         if not self.has_mid(layer) and self.anatomy.layers[layer].mlp_add is not None:
             mlp = trace.mlp_out[layer]

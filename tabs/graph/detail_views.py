@@ -318,7 +318,7 @@ def neurons_table(detail: Detail, chosen: int | None = None) -> dict[str, Any]:
         "columns": columns,
         "rows": rows,
         "sort": None,
-        "selected": None,
+        "selected": chosen,
         "more": 0,
         "page": PAGE,
         "empty": None,

@@ -48,7 +48,7 @@ EVENTS = {
 PARTS = (
     *(f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export")),
     *(f"graph_{part}" for part in ("place", "links", "nodes", "axes", "words")),
-    *(f"graph_{part}" for part in ("face", "card", "move", "export")),
+    *(f"graph_{part}" for part in ("face", "point", "card", "move", "export")),
 )
 """What larger viewers are made of, in the order in which it is loaded, before the viewers."""
 

@@ -8,28 +8,18 @@
 // "hide_first", "collapse" (bool) and "select". Triggers "edge" {src, dst, kind}, "node" {id}, "root"
 // {id}, "example" {index}, "threshold" {value} and "export" {format}.
 const { listen, make, mount, phrase, refill } = lens;
-const { AROUND, HEAD, ZOOM_STEP, action, cardOf, counts, drawEmpty, faceOf, gestures, hit, itemName, leftOut, legendOf, lift,
-  mover, nothing, outline, save, saveMenu, sceneOf, stripText, summary, walk, word } = lens.graph;
+const { AROUND, STEP, boxAt, cardOf, centre, dataOf, drawEmpty, faceOf, gestures, itemAt, itemName, itemOf, leftOut, legendOf,
+  lift, mover, nameOf, nothing, originOf, outline, save, sceneOf, stripText, summary, toolsOf, walk } = lens.graph;
 
 const INTENT = 150; // ms over another mark before its card replaces a pinned one
 const onPhone = () => window.innerWidth <= 640;
-const keyOf = (item) => (item?.link ? `${item.link.src.id} ${item.link.dst.id} ${item.link.kind}` : item?.node ? item.node.id : item ? `root ${item.root}` : null);
 let count = 0;
-
-function itemOf(scene, data) {
-  if (data?.node) return { node: scene.place(data.node) };
-  const link = data?.src && scene.links.find(({ dst, kind, src }) => src.id === data.src && dst.id === data.dst && kind === data.kind);
-  return link ? { link, pivot: link.dst } : null;
-}
-
-const dataOf = ({ link, node }) => (node ? { node: node.id } : { src: link.src.id, dst: link.dst.id, kind: link.kind });
-const centre = ({ link, node }) => (node ? [node.x, node.y] : link.points[Math.floor(link.points.length / 2)]);
 
 lens.viewers.graph = ({ element, props, watch, trigger }) => {
   const root = element.querySelector(".lens-viewer");
   const name = `lens-graph-${(count += 1)}`;
   // Of the person, kept when it is drawn again.
-  const view = { key: null, roots: null, hideFirst: false, collapse: false, fit: false, selected: null, active: null, pinned: false };
+  const view = { columns: null, roots: null, chosen: null, pivot: null, hideFirst: false, collapse: false, fit: false, selected: null, active: null, pinned: false };
   let [value, scene, face, stage, shown, pointer, waiting, hand] = [null, null, null, null, null, "mouse", null, null];
 
   // The transform of the columns, and everything that goes with them.
@@ -44,39 +34,8 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
 
   const moves = mover(() => ({ room: [scene.columns.room, face.height], world: [scene.width, scene.height] }), show);
 
-  const origin = () => {
-    const { left, top } = face.picture.getBoundingClientRect();
-    return [left + scene.columns.gutter, top + HEAD];
-  };
-
-  function boxOf(item) {
-    const [left, top] = origin();
-    const { k, x, y } = moves.view;
-    if (item.root !== undefined) {
-      const at = left + x + k * scene.columns.xOf(item.root);
-      return { left: at - 8, right: at + 8, top: top - HEAD + 12, bottom: top - HEAD + 30 };
-    }
-    const [wx, wy] = item.at ?? centre(item);
-    const r = k * (item.node?.r ?? 2) + 6;
-    return { left: left + x + k * wx - r, right: left + x + k * wx + r, top: top + y + k * wy - r, bottom: top + y + k * wy + r };
-  }
-
-  // What is at a point of the screen: a node, a link, a triangle, or a token.
-  function at({ clientX, clientY }, touch) {
-    const [left, top] = origin();
-    const [px, py] = [clientX - left, clientY - top];
-    if (px < 0 || px > scene.columns.room) return null;
-    const place = moves.toScene([px, py]);
-    const slack = (touch ? 16 : 6) / moves.view.k;
-    if (py >= 0 && py <= face.height) {
-      const found = hit(scene, place, slack);
-      return found?.link ? { ...found, pivot: found.link.dst, at: place } : found;
-    }
-    const column = scene.shown[Math.floor(place[0] / scene.columns.pitch)];
-    if (column === undefined) return null;
-    if (py < 0) return scene.value.prediction && scene.place(value.roots[0]).position === column ? null : { root: column };
-    return { node: scene.place(`X0_${column}`) };
-  }
+  const here = () => ({ scene, face, moves });
+  const boxOf = (item) => boxAt(item, here());
 
   function hideCard() {
     root.querySelector(".card")?.remove();
@@ -87,7 +46,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
 
   function showCard(item) {
     const isSheet = onPhone();
-    const isPinned = view.pinned && keyOf(item) === keyOf(itemOf(scene, view.selected));
+    const isPinned = view.pinned && nameOf(item) === nameOf(itemOf(scene, view.selected));
     root.querySelector(".card")?.remove();
     const card = cardOf(item, scene, { pinned: isPinned || isSheet, close: isSheet });
     shown = item;
@@ -95,7 +54,10 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     face.picture.classList.toggle("fading", links.length > 0 && !isPinned);
     lift(face.front, isPinned ? [] : links, scene);
     stage.after(card);
-    if (!isSheet) lens.heat.place(card, root, boxOf(item));
+    if (!isSheet) return lens.heat.place(card, root, boxOf(item));
+    // The card at the foot must not cover what it is of.
+    const hidden = boxOf(item).bottom - card.getBoundingClientRect().top;
+    return hidden > 0 ? window.scrollBy({ top: hidden + 12 }) : undefined;
   }
 
   const focused = () => stage.matches(":focus-visible") && view.active;
@@ -105,14 +67,14 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     clearTimeout(waiting);
     const kept = view.pinned ? itemOf(scene, view.selected) : focused() ? itemOf(scene, view.active) : null;
     if (!kept) hideCard();
-    else if (keyOf(kept) !== keyOf(shown)) showCard(kept);
+    else if (nameOf(kept) !== nameOf(shown)) showCard(kept);
   }
 
   function point(item) {
     clearTimeout(waiting);
     stage.classList.toggle("over", Boolean(item));
     if (!item) waiting = setTimeout(settle, INTENT);
-    else if (keyOf(item) === keyOf(shown)) return;
+    else if (nameOf(item) === nameOf(shown)) return;
     else if (view.pinned) waiting = setTimeout(() => showCard(item), INTENT);
     else showCard(item);
   }
@@ -122,7 +84,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     const [active, selected] = [focused() ? itemOf(scene, view.active) : null, itemOf(scene, view.selected)];
     face.marks.replaceChildren(
       ...(selected ? [outline(selected, scene, "selected")] : []),
-      ...(active && keyOf(active) !== keyOf(selected) ? [outline(active, scene, "active")] : []));
+      ...(active && nameOf(active) !== nameOf(selected) ? [outline(active, scene, "active")] : []));
   }
 
   function moveTo(item) {
@@ -155,9 +117,9 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
   function click(event) {
     if (hand.dragged) return undefined;
     const touch = pointer === "touch";
-    const item = at(event, touch);
+    const item = itemAt(event, here(), touch);
     if (!item) return clear();
-    if (touch && keyOf(item) !== keyOf(shown)) {
+    if (touch && nameOf(item) !== nameOf(shown)) {
       view.pinned = false;
       return showCard(item);
     }
@@ -173,7 +135,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
 
   const keys = {
     Enter: () => open(active()), " ": () => open(active()), Escape: clear,
-    "+": () => moves.zoom(ZOOM_STEP), "=": () => moves.zoom(ZOOM_STEP), "-": () => moves.zoom(1 / ZOOM_STEP),
+    "+": () => moves.zoom(STEP), "=": () => moves.zoom(STEP), "-": () => moves.zoom(1 / STEP),
     0: fitAll, Home: () => moveTo({ node: scene.place(value.roots[0]) }),
   };
 
@@ -211,21 +173,17 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     return undefined;
   }
 
-  function tools() {
-    const fit = action("fit", word("fit"), fitAll);
-    if (scene.columns.overflow) fit.setAttribute("aria-pressed", String(view.fit));
-    return make("div", "tools", make("span", "counts", counts(scene)),
-      action("out", "−", () => moves.zoom(1 / ZOOM_STEP), word("zoom_out")), action("in", "+", () => moves.zoom(ZOOM_STEP), word("zoom_in")),
-      fit, action("whole", word(isFull() ? "full_off" : "full"), toggleFull),
-      saveMenu((format) => (format === "svg" || format === "png" ? save(format, scene, root, view) : trigger("export", { format }))));
-  }
+  const tools = {
+    fit: fitAll, full: toggleFull, zoom: (factor) => moves.zoom(factor),
+    save: (format) => (format === "svg" || format === "png" ? save(format, scene, root, view) : trigger("export", { format })),
+  };
 
   function listenTo() {
-    hand = gestures(stage, moves, origin);
+    hand = gestures(stage, moves, () => originOf(here()));
     stage.addEventListener("click", click);
     stage.addEventListener("pointerdown", ({ pointerType }) => { pointer = pointerType; });
     stage.addEventListener("pointermove", (event) => {
-      if (event.pointerType !== "touch" && !hand.busy) point(at(event, false));
+      if (event.pointerType !== "touch" && !hand.busy) point(itemAt(event, here(), false));
     });
     stage.addEventListener("pointerleave", ({ pointerType, relatedTarget }) => {
       if (pointerType !== "touch" && !relatedTarget?.closest?.(".card")) settle();
@@ -258,8 +216,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
       one.setAttribute("aria-label", phrase(value.title));
       one.setAttribute("aria-describedby", name);
     }
-    stage.setAttribute("aria-description", word("keys"));
-    listenTo();
+    stage.setAttribute("aria-description", lens.graph.word("keys"));
     const said = make("span", "spoken said");
     said.setAttribute("aria-live", "polite");
     const spoken = make("p", "spoken", summary(scene));
@@ -267,33 +224,39 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     const notes = [...leftOut(scene, view), ...(value.notes ?? []).map(phrase)].map((note) => make("p", "note", note));
     const strip = stripText(scene);
     const missing = !scene.links.length && value.strongest !== null && value.strongest !== undefined;
-    refill(root, tools(), stage, missing ? nothing(value, trigger) : null, strip ? make("p", "strip", strip) : null,
-      legendOf(scene), ...notes, make("p", "hint keys", word("keys_short")), spoken, said);
+    refill(root, toolsOf(scene, { fit: view.fit, full: isFull() }, tools), stage, missing ? nothing(value, trigger) : null, strip ? make("p", "strip", strip) : null,
+      legendOf(scene), ...notes, make("p", "hint keys", lens.graph.word("keys_short")), spoken, said);
     settleView();
+    listenTo(); // not before: the focus that comes back moves nothing
     mark();
-    if (view.pinned && itemOf(scene, view.selected)) showCard(itemOf(scene, view.selected));
+    shown = null;
+    settle();
     return undefined;
   }
 
   // What was moved stays where it is, with another root in sight; everything else starts at the root.
   function settleView() {
-    const key = JSON.stringify([value.n_layers, (value.others ?? value.tokens).map((token) => token?.id)]);
-    const top = scene.place(value.roots[0]);
-    const isNew = key !== view.key || !moves.view.touched;
-    if (isNew) Object.assign(moves.view, { k: 1, x: scene.columns.room - top.x - 1.5 * scene.columns.pitch, y: face.height / 3 - top.y, touched: false });
+    const { touched } = moves.view;
+    const root = scene.place(value.roots[0]);
+    const { pitch, room } = scene.columns;
+    if (!touched) Object.assign(moves.view, { k: 1, x: room - root.x - 1.5 * pitch, y: face.height / 3 - root.y });
     moves.move({});
-    if (!isNew && String(value.roots) !== view.roots) moves.reveal([top.x, top.y]);
+    if (touched && String(value.roots) !== view.roots) moves.reveal([root.x, root.y]);
+    view.roots = String(value.roots);
     show(moves.view);
-    Object.assign(view, { key, roots: String(value.roots) });
   }
 
   const redraw = () => draw(root, value, element.clientWidth);
 
+  // Other tokens or layers forget what was moved and chosen; another selection is what Python says.
   function take(_, given, width) {
-    if (given.state === "done") {
-      const isSame = JSON.stringify(given.selected) === view.given;
-      if (!isSame) Object.assign(view, { given: JSON.stringify(given.selected), selected: given.selected, pinned: false });
+    const columns = JSON.stringify([given.n_layers, (given.others ?? given.tokens)?.map((token) => token?.id)]);
+    const chosen = JSON.stringify(given.selected ?? null);
+    if (columns !== view.columns) {
+      Object.assign(view, { columns, active: null, pivot: null, selected: null, pinned: false, chosen: null });
+      moves.view.touched = false;
     }
+    if (chosen !== view.chosen) Object.assign(view, { chosen, selected: given.selected, pinned: false });
     draw(_, given, width);
   }
 

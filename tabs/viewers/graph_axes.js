@@ -25,11 +25,11 @@ function written(runs, room, size, family) {
   return { parts, width: fitted.width };
 }
 
-const nameOf = ({ folded, from, to }) => (folded && from !== to ? `L${from}–L${to}` : `L${to}`);
+const rowName = ({ folded, from, to }) => (folded && from !== to ? `L${from}–L${to}` : `L${to}`);
 
 // Layer labels, in the middle of what is in sight of their rows.
 function labelsOf(scene) {
-  const texts = scene.rows.map((row) => svg("text", { class: row.folded ? "folded" : "", dy: "0.36em" }, nameOf(row)));
+  const texts = scene.rows.map((row) => svg("text", { class: row.folded ? "folded" : "", dy: "0.36em" }, rowName(row)));
   const group = svg("g", { class: "labels" }, ...texts);
   return { group, place({ k, y }, height) {
     let last = -Infinity;
@@ -155,7 +155,7 @@ function footOf(scene, fonts) {
     const share = all ? shareParts(value, all[position]) : null;
     const faint = !scene.nodes.has(`X0_${position}`) && !value.difference ? " unused" : "";
     const groups = [...tokens.map((one) => one?.group), share].filter(Boolean);
-    return { position, tokens, share, group: svg("g", { class: `column${faint}` }, ...groups) };
+    return { position, tokens, share, group: svg("g", { class: `token-column${faint}` }, ...groups) };
   });
   const group = svg("g", {}, ...items.map((item) => item.group));
   const upright = scene.columns.pitch < NARROW;
@@ -184,4 +184,4 @@ function footOf(scene, fonts) {
   } };
 }
 
-Object.assign(lens.graph, { HEAD, footOf, fontOf, headOf, labelsOf, nameOf, wholes });
+Object.assign(lens.graph, { HEAD, footOf, fontOf, headOf, labelsOf, rowName, wholes });

@@ -1,8 +1,9 @@
 // The parts of the graph's page: the drawing with what surrounds it, and what stands in its place where
 // there is nothing to draw.
 const { make, number, svg, tokenText } = lens;
-const { HEAD, drawGround, drawLinks, drawNodes, drawWeights, footOf, fontOf, headOf, labelsOf, word } = lens.graph;
+const { HEAD, counts, drawGround, drawLinks, drawNodes, drawWeights, footOf, fontOf, headOf, labelsOf, word } = lens.graph;
 
+const STEP = 1.3; // by which + and − zoom
 const TALLEST = 860; // px of the columns; more are moved through
 const AROUND = 210; // px that a full screen needs beside the columns
 
@@ -55,4 +56,13 @@ function faceOf(scene, root, { full, whole }) {
     } };
 }
 
-Object.assign(lens.graph, { AROUND, action, drawEmpty, faceOf, nothing });
+// The buttons above the drawing; `acts` by their names.
+function toolsOf(scene, { fit, full }, acts) {
+  const whole = action("fit", word("fit"), acts.fit);
+  if (scene.columns.overflow) whole.setAttribute("aria-pressed", String(fit));
+  return make("div", "tools", make("span", "counts", counts(scene)),
+    action("out", "−", () => acts.zoom(1 / STEP), word("zoom_out")), action("in", "+", () => acts.zoom(STEP), word("zoom_in")), whole,
+    action("whole", word(full ? "full_off" : "full"), acts.full), lens.graph.saveMenu(acts.save));
+}
+
+Object.assign(lens.graph, { AROUND, STEP, drawEmpty, faceOf, nothing, toolsOf });

@@ -11,7 +11,15 @@ function drawLink(link, scene) {
   return svg("path", { class: toneOf(link, scene), ...strokeOf(link) });
 }
 
-const drawLinks = (scene) => svg("g", { class: "links" }, ...scene.links.map((link) => drawLink(link, scene)));
+const keyOf = ({ dst, kind, src }) => `${src.id} ${dst.id} ${kind}`;
+
+function drawLinks(scene) {
+  return svg("g", { class: "links" }, ...scene.links.map((link) => {
+    const path = drawLink(link, scene);
+    path.dataset.id = keyOf(link);
+    return path;
+  }));
+}
 
 const overlaps = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
@@ -83,4 +91,4 @@ function lift(group, links, scene) {
   group.replaceChildren(...links.map((link) => drawLink(link, scene)));
 }
 
-Object.assign(lens.graph, { drawLinks, drawWeights, lift, outline, toneOf });
+Object.assign(lens.graph, { drawLinks, drawWeights, keyOf, lift, outline, toneOf });

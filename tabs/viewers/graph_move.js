@@ -4,7 +4,6 @@ const { clamp } = lens.graph;
 
 const SLIP = 4; // px that a press may move and still be a click
 const LARGEST = 6;
-const STEP = 1.3; // by which + and − zoom
 const MARGIN = 40; // px that stay around what is moved into sight
 
 // `extent` answers {room: [width, height], world: [width, height]} in px; `apply` is called with the
@@ -151,4 +150,4 @@ function walk(scene, item, key) {
   return found ? { link: found, pivot: node } : null;
 }
 
-Object.assign(lens.graph, { ZOOM_STEP: STEP, gestures, mover, walk });
+Object.assign(lens.graph, { gestures, mover, walk });

@@ -23,7 +23,11 @@ function drawNodes(scene) {
   const { nodes, value } = scene;
   const seen = [...nodes.values()].filter(({ folded, letter }) => !folded && letter !== "X");
   const rings = value.roots.map(scene.place).map(({ r, x, y }) => svg("circle", { class: "ring", cx: x, cy: y, r: r + 4 }));
-  return svg("g", { class: "nodes" }, ...seen.map((node) => drawNode(node, value)), ...rings);
+  return svg("g", { class: "nodes" }, ...seen.map((node) => {
+    const mark = drawNode(node, value);
+    mark.dataset.id = node.id;
+    return mark;
+  }), ...rings);
 }
 
 function drawGround({ columns, dots, rows, width }) {

@@ -42,12 +42,13 @@ function rowsOf({ n_layers: count, nodes, edges, roots }, collapse, height) {
 function columnsOf(count, width, rows, { fit, phone }) {
   const gutter = phone ? 36 : 58;
   const room = width - gutter;
-  const natural = clamp(room / count, phone ? 42 : 48, 160);
+  const margin = phone || fit ? 0 : 16; // for the last column's weights
+  const natural = clamp((room - margin) / count, phone ? 42 : 48, 160);
   const pitch = fit ? Math.min(natural, room / count) : natural;
   const size = clamp(Math.min(pitch / 36, rows / 40), 0.3, 1);
   const beside = clamp(pitch * 0.24, 3, 24);
-  return { gutter, room, pitch, beside, overflow: natural * count > room + 1,
-    radius: { I: 6.5 * size, A: 5 * size, M: 6 * size, B: 5 * size, S: 6 * size, X: 0 } };
+  return { gutter, room, pitch, beside, margin, overflow: natural * count + margin > room + 1,
+    radius: { I: 6.5 * size, A: 5 * size, M: 6 * size, B: 5 * size, S: 8 * size, X: 0 } };
 }
 
 function curve(from, controls, to) {
@@ -173,7 +174,7 @@ function sceneOf(value, view, size) {
   links.sort((a, b) => a.order - b.order || Math.abs(a.influence) - Math.abs(b.influence));
   const dots = dotsOf(value, shown, layers.rows, nodes, place);
   return { value, columns, hides, rows: layers.rows, shown, count: tokens.length, nodes, links, dots, hidden, phone: size.phone,
-    place: (id) => nodes.get(id) ?? place(id), width: shown.length * columns.pitch, height: layers.bottom + BELOW };
+    place: (id) => nodes.get(id) ?? place(id), width: shown.length * columns.pitch + columns.margin, height: layers.bottom + BELOW };
 }
 
 function distance([x, y], [ax, ay], [bx, by]) {

@@ -47,7 +47,7 @@ function stripText({ value }) {
 
 // What is not drawn on purpose: the first column, layers that only carry on.
 function leftOut({ hidden, hides, rows, value }, view) {
-  const folded = rows.filter((row) => row.folded).reverse().map(lens.graph.nameOf).join(", ");
+  const folded = rows.filter((row) => row.folded).reverse().map(lens.graph.rowName).join(", ");
   const token = hides ? tokenName({ value }, 0) : "";
   return [
     hides ? word("first_hidden", { token, links: hidden.links, influence: share(hidden.influence) }) : null,
@@ -64,8 +64,9 @@ function summary(scene) {
   if (value.prediction) {
     said.push(word("summary_prediction", { token: seen(vocabText(value.prediction.entry)), p: percent(value.prediction.p) }));
   }
-  said.push(counts(scene));
-  const strongest = links.filter(({ kind }) => kind !== "residual")
+  said.push(`${counts(scene)}.`);
+  // An MLP is told once, by what it adds.
+  const strongest = links.filter(({ dst, kind }) => kind !== "residual" && dst.letter !== "M")
     .sort((a, b) => Math.abs(b.influence) - Math.abs(a.influence)).slice(0, 5);
   if (strongest.length) said.push(word("summary_links", { links: strongest.map((link) => linkName(link, scene)).join("; ") }));
   if (value.share) {

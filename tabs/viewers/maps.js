@@ -7,6 +7,7 @@ const { place, sharp } = lens.heat;
 
 const BETWEEN = 20; // px from map to map, as in the style sheet
 const LARGEST = 28; // px from cell to cell
+const SMALL = 240; // px of a map that has its card below it
 const SHADES = 256;
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const same = (a, b) => a && b && a[0] === b[0] && a[1] === b[1];
@@ -113,7 +114,7 @@ lens.viewers.maps = ({ element, props, watch, trigger }) => {
     ring("active", null);
   }
 
-  // The card of a cell, beside it in the map that is pointed at.
+  // The card of a cell: below small maps, so that the same cell is seen in both, else beside the cell.
   function show(cell, plot = surface.querySelector(".plot")) {
     if (same(cell, shown)) return;
     hide();
@@ -123,6 +124,7 @@ lens.viewers.maps = ({ element, props, watch, trigger }) => {
     root.append(card);
     const box = plot.getBoundingClientRect();
     place(card, root, new DOMRect(box.left + cell[1] * pitch, box.top + cell[0] * pitch, pitch, pitch));
+    if (box.height <= SMALL) card.style.top = `${box.bottom - root.getBoundingClientRect().top + 6}px`;
   }
 
   function choose(cell) {

@@ -17,9 +17,10 @@ function rowOf({ entry, value }, largest) {
 function sideOf(name, rows, unit, largest) {
   const icon = make("span", "arrow", SIDES[name]);
   icon.setAttribute("aria-hidden", "true");
-  const title = make("h3", "", icon, ` ${t(`pushed.${name}`)}`);
+  const words = t(`pushed.${name}`);
+  const title = make("h3", "", icon, " ", words);
   const list = make("ul", "rows", ...rows.map((row) => rowOf(row, largest)));
-  list.setAttribute("aria-label", `${t(`pushed.${name}`)}, ${unit}`);
+  list.setAttribute("aria-label", `${words}, ${unit}`);
   return make("div", `side ${name}`, make("div", "head", title, make("span", "unit", unit)), list);
 }
 

@@ -119,20 +119,18 @@ function cellOf(cell, column, index, columns) {
   return box;
 }
 
-function rowOf({ columns, rows, selectable }, index, selected) {
+function rowOf({ columns, rows, selectable }, index) {
   const row = make("tr", "", ...columns.map((column, at) => cellOf(rows[index][at], column, at, columns)));
   row.dataset.index = index;
   if (!selectable) return row;
   row.dataset.focus = `row-${index}`;
   row.tabIndex = -1;
-  row.setAttribute("aria-selected", String(index === selected));
   return row;
 }
 
-function tableOf(value, indices, view, sortBy) {
+function tableOf(value, rows, sort, sortBy) {
   const { caption, columns, selectable, title } = value;
-  const heads = columns.map((column, index) => headOf(column, index, columns, view.sort, sortBy));
-  const rows = indices.map((index) => rowOf(value, index, view.selected));
+  const heads = columns.map((column, index) => headOf(column, index, columns, sort, sortBy));
   const table = make("table", selectable ? "selectable" : "", make("thead", "", make("tr", "", ...heads)), make("tbody", "", ...rows));
   table.setAttribute("aria-label", phrase(caption ?? title));
   if (!selectable) return table;
@@ -174,6 +172,7 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
   const said = make("div", "spoken");
   said.setAttribute("aria-live", "polite");
   let value = null;
+  let made = []; // the rows of the value by index, since another order needs no new ones
 
   const rows = () => [...root.querySelectorAll("tbody tr")];
 
@@ -184,9 +183,13 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
     view.active = Number(row.dataset.index);
   }
 
+  function select(index) {
+    view.selected = index;
+    made.forEach((row, at) => row.setAttribute("aria-selected", String(at === index)));
+  }
+
   function choose(row) {
-    view.selected = Number(row.dataset.index);
-    for (const one of rows()) one.setAttribute("aria-selected", String(one === row));
+    select(Number(row.dataset.index));
     activate(row);
     trigger("choose", { index: view.selected });
   }
@@ -228,8 +231,12 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
   function fill() {
     const order = ordered(value, view.sort);
     const indices = value.page && !view.all ? order.slice(0, value.page) : order;
-    const table = tableOf(value, indices, view, sortBy);
-    if (value.selectable) listenTo(table);
+    for (const index of indices) made[index] ??= rowOf(value, index);
+    const table = tableOf(value, indices.map((index) => made[index]), view.sort, sortBy);
+    if (value.selectable) {
+      listenTo(table);
+      select(view.selected);
+    }
     const scroller = make("div", "scroller", table);
     root.classList.toggle("all-columns", view.wide);
     const lost = refill(root, value.title ? heading(value.title, value.how) : null, scroller, footOf(value, indices, view, toggle), said);
@@ -253,7 +260,7 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
   }
 
   mount(element, props, watch, (_, drawn) => {
-    value = drawn;
+    [value, made] = [drawn, []];
     if (props.value !== view.taken) take();
     if (value.rows.length) fill();
     else refill(root, value.title ? heading(value.title, value.how) : null, value.empty ? make("p", "empty", phrase(value.empty)) : null);
