@@ -1,6 +1,6 @@
 """Compares the contributions of the demo model with what really happens without the parts.
 
-python scripts/report_agreement.py            (a few minutes; writes docs/contribution-and-knock-out.*)
+python scripts/report_agreement.py      (minutes; fills docs/contribution-and-knock-out.md, .json)
 
 Over prompts that the model answers, every attention and MLP edge that can reach the prediction is
 removed in a forward pass of its own, and so is every earlier token.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from demo_corpus.documents import Question
 from measure_demo_model import QUESTIONS, correct, load
 
 from lens_core import (
@@ -36,7 +37,8 @@ ROOT = Path(__file__).parents[1]
 SEED = 4
 FIRST = "The capital of France is"
 LONGEST = 32
-"""Tokens of a prompt: the edges grow with the square of it."""
+"""Tokens of a prompt: the edges grow with the square of it. So many edges and earlier tokens of
+every graph are measured as `graph_agreement` does it."""
 KINDS = {
     "facts, English": (("capitals en, usual phrasing", 6), ("other facts en", 6)),
     "facts, Chinese": (("facts zh", 8),),
@@ -112,8 +114,20 @@ def chosen_prompts(folder: Path) -> list[tuple[str, str, str]]:
             questions.sort(key=lambda question: question.prompt != FIRST)
             sample = questions[: 3 * count]
             right = zip(sample, correct(model, tokenizer, sample), strict=True)
-            found += [(kind, q.prompt, q.answer) for q, is_right in right if is_right][:count]
+            good = [question for question, is_right in right if is_right]
+            found += [(kind, *up_to_the_answer(question, tokenizer)) for question in good[:count]]
     return found
+
+
+def up_to_the_answer(question: Question, tokenizer: Any) -> tuple[str, str]:
+    """Prompt and answer, with a space that is a token of its own on the side of the prompt.
+
+    After "9 + 6 =" it is certain, so nothing that is removed would change it.
+    """
+    ids = tokenizer(question.answer, add_special_tokens=False).input_ids
+    if tokenizer.decode(ids[:1]).strip():
+        return question.prompt, question.answer
+    return f"{question.prompt} ", question.answer.lstrip()
 
 
 def edges_of(graph: Any) -> dict[Key, tuple[float, float]]:
@@ -153,7 +167,10 @@ def measure(loaded: LoadedModel, kind: str, prompt: str, answer: str) -> Measure
         shown=np.array([key in shown for key in keys]),
         agreements={
             name: graph_agreement(
-                loaded, run, contribution_graph(loaded, ids, run=run, threshold=SHOWN, **options)
+                loaded,
+                run,
+                contribution_graph(loaded, ids, run=run, threshold=SHOWN, **options),
+                n=LONGEST,
             ).to_json()
             for name, options in GRAPHS.items()
         },
@@ -178,7 +195,7 @@ def knock_outs(
 
 
 def mean_interval(values: Iterable[float | None]) -> dict[str, float | int] | None:
-    """Mean over prompts with a 95 % bootstrap interval; values that are not defined are left out."""
+    """Mean over prompts with a 95 % bootstrap interval, of the values that are defined."""
     known = np.array([value for value in values if value is not None])
     if not len(known):
         return None
@@ -224,6 +241,10 @@ def summary(prompts: list[Measured], n_layers: int) -> dict[str, Any]:
             "top_edge_in_top_3": mean_interval(top_edge_in(one, name, 3) for one in prompts),
             "mass": mean_interval(mass(one, name) for one in prompts),
             "top_source_confirmed": mean_interval(confirmed(one, name) for one in prompts),
+            "needed_in_top_3": mean_interval(needed_in(one, name, 3) for one in prompts),
+            "without_share": mean_interval(
+                float((one.influence[name] == 0).mean()) for one in prompts
+            ),
             "sign": mean_interval(sign_agreement(one, name) for one in prompts),
         }
         for name in GRAPHS
@@ -246,6 +267,12 @@ def confirmed(one: Measured, name: str) -> float | None:
     """1 when no earlier token changes the prediction more than the top source."""
     said = one.agreements[name]["top_source"]["confirmed"]
     return None if said is None else float(said)
+
+
+def needed_in(one: Measured, name: str, places: int) -> float | None:
+    """1 when the token that changes the prediction most is among the sources with most influence."""
+    effects = [row["kl"] for row in one.agreements[name]["tokens"]]
+    return float(int(np.argmax(effects)) < places) if effects else None
 
 
 def sign_agreement(one: Measured, name: str) -> float | None:
@@ -331,10 +358,12 @@ def tables(found: dict[str, Any]) -> str:
         "All edges: with the change of the logit": "all_edges_logit",
         "Attention edges: with KL": "attention_kl",
         "MLP edges: with KL": "mlp_kl",
-        "The 20 strongest shown at 0.04: with KL": "shown_kl",
+        f"The {LONGEST} strongest shown at {SHOWN}: with KL": "shown_kl",
         "Strongest edge is among the 3 with the largest effect": "top_edge_in_top_3",
         "Effect of the 20 strongest edges / of the best 20": "mass",
         "Top source confirmed by cutting it off": "top_source_confirmed",
+        "Most needed token is among the 3 top sources": "needed_in_top_3",
+        "Edges whose contribution is exactly 0": "without_share",
         "Sign right, edges that matter": "sign",
     }
     head = ["| | " + " | ".join(GRAPHS) + " |", "|---|" + "---|" * len(GRAPHS)]
@@ -357,11 +386,16 @@ def tables(found: dict[str, Any]) -> str:
         "| Prompts | n | Rank correlation, l1 | Top source confirmed |",
         "|---|---|---|---|",
     ]
-    return "\n".join(
-        [*head, *lines, "", "By the layer that is written into (all edges, with KL):", "", *head]
-        + [*depth, "", *kind_head, *kinds, "", mistakes_text(found["mistakes"])]
-        + ["", france_text(found["prompts"][0])]
-    )
+    by_depth = "By the layer that is written into (all edges, with KL):"
+    blocks = [
+        [*head, *lines],
+        [by_depth],
+        [*head, *depth],
+        [*kind_head, *kinds],
+        [mistakes_text(found["mistakes"])],
+        [france_text(found["prompts"][0])],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def cell(value: dict[str, float] | None) -> str:

@@ -15,7 +15,8 @@ from tabs.words import phrase
 if TYPE_CHECKING:
     from tabs.runtime import UserError
 
-WAITING = f"() => {json.dumps(drawn({'state': 'busy', 'text': phrase('status.waiting')}))}"
+_WAITING = json.dumps(drawn({"state": "busy", "text": phrase("status.waiting")}))
+WAITING = f"() => {{ lens.shell.stopping = false; return {_WAITING}; }}"
 """Said by the browser itself the moment a run is asked for; the server's words follow."""
 
 

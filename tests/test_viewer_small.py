@@ -44,6 +44,7 @@ def stage(running: Stage) -> Stage:
 @pytest.fixture
 def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
     visit = Visit(browser, stage)
+    visit.page.evaluate("() => { lens.shell.tab = 'graph'; }")  # the strip tells the open tab
     yield visit
     visit.close()
 
@@ -276,7 +277,7 @@ def test_a_split_character_shows_its_bytes_and_each_token_can_be_selected(visit:
     assert cells.evaluate_all("all => all.map(one => one.dataset.bytes)") == ["E9 BE", "98"]
     assert box.locator(".chips").text_content() == "<|start|>a龘 b"
     cells.nth(1).click()
-    assert visit.event("token_strip", "select") == {"position": 3}
+    assert visit.event("token_strip", "graph") == {"position": 3}
     assert box.locator("[aria-selected=true]").get_attribute("data-position") == "3"
 
 
@@ -292,12 +293,12 @@ def test_the_strip_is_one_tab_stop_with_arrows_and_enter(visit: Visit) -> None:
     assert tip.is_hidden()
     visit.page.keyboard.press("Home")
     visit.page.keyboard.press("Enter")
-    assert visit.event("token_strip", "select") == {"position": 0}
+    assert visit.event("token_strip", "graph") == {"position": 0}
     assert visit.page.locator("#token_strip [role=option][tabindex='0']").count() == 1
 
 
 def test_a_selected_chip_wears_a_ring_and_keeps_focus_and_place(visit: Visit) -> None:
-    visit.stage.answers[("token_strip", "select")] = strip(selected=4)
+    visit.stage.answers[("token_strip", "graph")] = strip(selected=4)
     chip = visit.page.locator("#token_strip [data-position='4']")
     visit.act(lambda: chip.click(), "token_strip")
     assert visit.focused() == "token-4"
@@ -537,9 +538,10 @@ def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, w
 
 def test_a_tap_on_a_chip_shows_what_is_known_of_it(browser: Browser, stage: Stage) -> None:
     visit = Visit(browser, stage, width=420, touch=True)
+    visit.page.evaluate("() => { lens.shell.tab = 'graph'; }")
     visit.page.locator("#token_strip [data-position='4']").tap()
     assert "position 4" in visit.page.locator("#token_strip .tip").inner_text()
-    assert visit.event("token_strip", "select") == {"position": 4}
+    assert visit.event("token_strip", "graph") == {"position": 4}
     visit.close()
 
 

@@ -8,6 +8,7 @@ const CHIP = { height: 24, padding: 6 };
 const NARROW = 40; // px of a column below which its token is written upwards
 const UPRIGHT = 72; // px that such a token may take
 const SHARE = 24; // px of an upright bar that stands for everything
+const PAUSE = 80; // ms without zooming after which texts are written again
 const FONTS = { wide: 13, narrow: 10.5 };
 
 const context = document.createElement("canvas").getContext("2d");
@@ -61,17 +62,20 @@ function headOf(scene, fonts) {
     chip.append(svg("path", { class: "stem" }), svg("rect", { y: 4, width, height: 26, rx: 5 }),
       svg("text", { x: width / 2, y: 17, dy: "0.36em" }, ...token.parts, svg("tspan", {}, share)));
   }
-  const group = svg("g", {}, ...triangles, chip);
-  return { group, place({ k, x, y }) {
+  const row = svg("g", {}, ...triangles);
+  let drawnAt = null;
+  return { group: svg("g", {}, row, chip), place({ k, x, y }) {
     const { pitch, room, xOf } = scene.columns;
+    row.setAttribute("transform", `translate(${x} 22)`);
     const step = Math.ceil(14 / (pitch * k));
+    if (drawnAt !== k) other.forEach((position, i) => triangles[i].setAttribute("transform", `translate(${k * xOf(position)} 0)`));
+    drawnAt = k;
     const middle = x + k * root.x;
     const left = prediction ? clamp(middle - width / 2, 0, Math.max(0, room - width - 1)) : Infinity;
     other.forEach((position, i) => {
       const at = x + k * xOf(position);
-      triangles[i].setAttribute("transform", `translate(${at} 22)`);
-      const covered = at > left - 6 && at < left + width + 6;
-      triangles[i].style.display = covered || at < 0 || at > room || (scene.count - position) % step ? "none" : "";
+      const shown = (at > left - 6 && at < left + width + 6) || (scene.count - position) % step ? "none" : "";
+      if (triangles[i].style.display !== shown) triangles[i].style.display = shown;
     });
     if (!prediction) return;
     chip.style.display = middle < -8 || middle > room + 8 ? "none" : "";
@@ -110,7 +114,7 @@ function placeToken({ group, runs }, pixels, fonts) {
   const [rect, text] = group.children;
   const upright = pixels < NARROW;
   const size = pixels < 64 ? FONTS.narrow : FONTS.wide;
-  const padding = pixels < 64 ? 4 : CHIP.padding;
+  const padding = pixels < 80 ? 4 : CHIP.padding;
   const { parts, width } = written(runs, upright ? UPRIGHT - 8 : pixels - 3 - 2 * padding, size, fonts.mono);
   const whole = upright ? 0 : Math.min(pixels - 3, Math.max(width + 2 * padding, 22));
   rect.setAttribute("x", -whole / 2);
@@ -161,15 +165,10 @@ function footOf(scene, fonts) {
   const upright = scene.columns.pitch < NARROW;
   const longest = () => Math.max(...items.flatMap(({ tokens }) => tokens).map((one) => (one ? written(one.runs, UPRIGHT - 8, FONTS.narrow, fonts.mono).width : 0)));
   const token = upright ? longest() + 14 : rows.length * (CHIP.height + 3) + 7;
-  let drawnAt = null;
-  return { group, height: token + (all ? 30 : 2), place({ k, x }) {
-    const pixels = scene.columns.pitch * k;
+  let [drawnAt, waiting] = [null, null];
+  // The texts, as long as their columns are wide.
+  const write = (pixels) => {
     const step = Math.ceil(11 / pixels);
-    for (const { group: column, position } of items) {
-      column.setAttribute("transform", `translate(${x + k * scene.columns.xOf(position)} 0)`);
-    }
-    if (drawnAt === Math.round(pixels)) return;
-    drawnAt = Math.round(pixels);
     for (const { position, share, tokens } of items) {
       tokens.forEach((one, row) => {
         if (!one) return;
@@ -181,6 +180,17 @@ function footOf(scene, fonts) {
       share.setAttribute("transform", `translate(0 ${token})`);
       placeShare(share, value.share[position], value.signed, pixels);
     }
+  };
+  return { group, height: token + (all ? 30 : 2), place({ k, x }) {
+    group.setAttribute("transform", `translate(${x} 0)`);
+    if (drawnAt === k) return;
+    for (const { group: column, position } of items) column.setAttribute("transform", `translate(${k * scene.columns.xOf(position)} 0)`);
+    // While it is zoomed, texts wait: they take most of the time.
+    clearTimeout(waiting);
+    const pixels = scene.columns.pitch * k;
+    if (drawnAt === null) write(pixels);
+    else waiting = setTimeout(write, PAUSE, pixels);
+    drawnAt = k;
   } };
 }
 

@@ -10,7 +10,7 @@ const SCALE = 2.5;
 const LONGEST = 16000; // pixels; browsers draw nothing on longer canvases
 const LARGEST = 100e6;
 // What the page's styles give to marks, and a file must hold itself; all of it is inherited.
-const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
+const STYLES = ["fill", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
   "font-family", "font-size", "font-weight", "text-anchor", "paint-order"];
 const INVALID = /[^\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu; // in XML
 
@@ -59,9 +59,12 @@ function pictureOf({ value }, root, view) {
   const face = faceOf(scene, root, { whole: true });
   face.place({ k: 1, x: 0, y: 0 });
   const wide = Number(face.picture.getAttribute("width"));
-  context.font = `12px ${fontOf(root).sans}`;
+  for (const triangle of face.picture.querySelectorAll(".triangle")) triangle.remove(); // nothing to press
+  const { sans } = fontOf(root);
   const [head, foot] = [svg("g", { class: "title" }), svg("g", { class: "said" })];
+  context.font = `600 16px ${sans}`;
   const above = flow(head, wordParts(phrase(value.title)), wide) + 8;
+  context.font = `12px ${sans}`;
   const texts = [wordParts(stripText(scene)), legendKinds(scene).map(keyPart), wordParts(word("export_widths", { threshold: value.threshold }))];
   let below = 0;
   for (const parts of texts) {

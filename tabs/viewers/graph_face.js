@@ -47,8 +47,10 @@ function faceOf(scene, root, { full, whole }) {
   const [front, marks] = [svg("g", { class: "front" }), svg("g", { class: "marks" })];
   const world = svg("g", { class: "world" }, ...drawGround(scene), drawLinks(scene), front, marks, drawNodes(scene), drawWeights(scene));
   const part = (y, tall, name, ...children) => svg("svg", { class: name, x: gutter, y, width: room, height: tall }, ...children);
+  const above = part(0, HEAD, "above", head.group);
+  above.setAttribute("overflow", "visible"); // the stem of the prediction reaches into the columns
   const picture = svg("svg", { class: scene.value.signed ? "picture signed" : "picture", width: gutter + room, height: HEAD + height + foot.height, role: "img" },
-    part(HEAD, height, "plot", world), part(0, HEAD, "above", head.group), part(HEAD + height, foot.height, "below", foot.group), labels.group);
+    part(HEAD, height, "plot", world), above, part(HEAD + height, foot.height, "below", foot.group), labels.group);
   return { picture, front, marks, height,
     place(view) {
       world.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.k})`);

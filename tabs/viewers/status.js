@@ -62,11 +62,10 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     const known = document.body.dataset.lensState;
     // The model stack may be ready while something else is being said already.
     if (["ready", "loading"].includes(status.state) && ![undefined, "loading"].includes(known)) return undefined;
+    // What was still on its way when Stop was pressed.
+    if (status.state === "busy" && lens.shell.stopping) return undefined;
     const waits = status.state === "busy" || status.state === "loading";
-    if (waits && known !== status.state) {
-      began = performance.now();
-      lens.shell.stopping = false;
-    }
+    if (waits && known !== status.state) began = performance.now();
     latest = status;
     if (waits && root.querySelector(`.status.${status.state}`)) {
       document.body.dataset.lensState = status.state;

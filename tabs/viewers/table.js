@@ -4,18 +4,12 @@
 // "sort": {"key", "down"}, "selected": index of a row, "more": rows that are not sent, "page": rows shown
 // at first, "empty", "selectable"}. A cell is a phrase or {"text", "tone"}, a vocabulary entry, {"label",
 // "token": record}, or a number; null is blank. Triggers "choose" {index of the row as sent}.
-const { chip, heading, make, mount, number, percent, phrase, recordText, refill, signed, t } = lens;
+const { chip, heading, make, mount, number, percent, phrase, recordText, refill, signed, t, recordChip } = lens;
 
 const ON_PHONE = 3; // columns, where none is named
 const PAGE = 10; // rows that Page Up and Page Down pass
 const FIGURES = ["number", "signed", "percent", "rank", "change"];
 const collator = new Intl.Collator(lens.language, { numeric: true, sensitivity: "base" });
-
-// A token of the prompt on a chip; also for the viewers after this one.
-function recordChip(token) {
-  const special = token.kind === "special" || token.kind === "pad";
-  return make("span", special ? "chip special" : "chip", recordText(token));
-}
 
 function share(value, digits) {
   const text = digits === null || digits === undefined ? percent(value) : `${(100 * value).toFixed(digits)}%`;
@@ -266,5 +260,3 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
     else refill(root, value.title ? heading(value.title, value.how) : null, value.empty ? make("p", "empty", phrase(value.empty)) : null);
   });
 };
-
-Object.assign(lens, { recordChip });

@@ -147,6 +147,10 @@ function number(value, digits = 2) {
 // A number that says its direction.
 const signed = (value, digits = 2) => `${value > 0 ? "+" : ""}${number(value, digits)}`;
 
-Object.assign(lens, {
-  bytesText, chip, heading, make, number, percent, recordText, refill, seen, signed, svg, tokenText, vocabText,
-});
+// A token of the prompt on a chip; also for the viewers after this one.
+function recordChip(token) {
+  const special = token.kind === "special" || token.kind === "pad";
+  return make("span", special ? "chip special" : "chip", recordText(token));
+}
+
+Object.assign(lens, { bytesText, chip, heading, make, number, percent, recordChip, recordText, refill, seen, signed, svg, tokenText, vocabText });
