@@ -270,7 +270,7 @@ def confirmed(one: Measured, name: str) -> float | None:
 
 
 def needed_in(one: Measured, name: str, places: int) -> float | None:
-    """1 when the token that changes the prediction most is among the sources with most influence."""
+    """1 when the token that changes the prediction most is among the strongest sources."""
     effects = [row["kl"] for row in one.agreements[name]["tokens"]]
     return float(int(np.argmax(effects)) < places) if effects else None
 

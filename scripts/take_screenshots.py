@@ -1,7 +1,8 @@
-"""Take pictures of the app in a browser: every state of the logit lens tab, as small PNG files.
+"""Take pictures of the app in a browser: every state of its tabs, as small PNG files.
 
 `python scripts/take_screenshots.py` writes all of them to build/screenshots, to be looked at;
-`python scripts/take_screenshots.py docs --only logit-lens logit-lens-dark-420` those of the README.
+`python scripts/take_screenshots.py docs --only graph graph-dark-420 logit-lens logit-lens-dark-420`
+those of the README.
 Everything is waited for, nothing moves, and the embedded model is the same everywhere, so that two
 runs on one machine differ in the times that the page says and in nothing else.
 """
@@ -74,6 +75,7 @@ class Shot:
     width: int = WIDE
     theme: str = "light"
     language: str = "en"
+    tab: str = "logit_lens"
     query: dict[str, str] = field(default_factory=dict)
     """Of the link that opens the page."""
     act: Act | None = None
@@ -83,7 +85,8 @@ class Shot:
     @property
     def address(self) -> str:
         """The query of the page."""
-        return urlencode({**self.query, "__theme": self.theme, "lang": self.language})
+        page = {"tab": self.tab, "__theme": self.theme, "lang": self.language}
+        return urlencode({**self.query, **page})
 
 
 def main() -> None:
@@ -142,7 +145,7 @@ def take(ready: Stage, shot: Shot) -> bytes:
     page = context.new_page()
     try:
         page.goto(f"{ready.url}?{shot.address}")
-        settle(page, "ready" if set(shot.query) <= {"tab"} else "done")
+        settle(page, "done" if shot.query else "ready")
         acting = shot.act(page, ready) if shot.act else None
         if acting is not None:
             next(acting)
@@ -353,8 +356,40 @@ def turned(loaded: LoadedModel, path: Path) -> None:
     save_edit(edit, path)
 
 
+def knock_out(page: Page, ready: Stage) -> None:
+    """Measure what the selected link does."""
+    del ready
+    page.locator(".lens-selection .action").first.click()
+    page.locator(".lens-selection .measured").wait_for()
+
+
+def measure(page: Page, ready: Stage) -> None:
+    """Measure the strongest links."""
+    page.locator("button.lens-small:visible").first.click()
+    settle(page, "done")
+    del ready
+
+
 LINK = {"prompt": PROMPT}
+OBJECT = {"prompt": "When Mary and John went to the store, John gave a drink to"}
+COPY = {"prompt": "red blue green red blue"}
 SHOTS = [
+    Shot("graph", tab="graph", act=knock_out),
+    Shot("graph-dark-420", tab="graph", width=PHONE, theme="dark"),
+    *[
+        Shot(f"graph-first-{language}-{theme}-{width}", width, theme, language, tab="graph")
+        for language in ("en", "zh", "ja")
+        for theme in ("light", "dark")
+        for width in (WIDE, PHONE)
+    ],
+    Shot("graph-object-light-1400", tab="graph", query=OBJECT, act=measure),
+    Shot("graph-copy-dark-1400", theme="dark", tab="graph", query=COPY),
+    Shot("graph-copy-light-420", width=PHONE, tab="graph", query=COPY),
+    Shot("graph-long-light-1400", tab="graph", query={"prompt": LONG}),
+    Shot("graph-long-dark-420", width=PHONE, theme="dark", tab="graph", query={"prompt": LONG}),
+    Shot("graph-two-light-1400", tab="graph", query={**LINK, "other": "The capital of Nigeria is"}),
+    Shot("graph-logit-dark-1400", theme="dark", tab="graph", query={**LINK, "metric": "logit"}),
+    Shot("graph-bytes-light-1400", tab="graph", query={"prompt": BYTES}),
     Shot("logit-lens", act=hover(4)),
     Shot("logit-lens-dark-420", width=PHONE, theme="dark"),
     *[

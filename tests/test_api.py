@@ -48,13 +48,15 @@ def api(client: Client) -> dict[str, Any]:
 
 
 def test_only_the_documented_endpoints_are_public(api: dict[str, Any]) -> None:
-    assert set(api["named_endpoints"]) == {"/models", "/logit_lens"}
+    graph = {"/graph", "/graph_node", "/graph_edge", "/graph_statistics"}
+    assert set(api["named_endpoints"]) == {"/models", "/logit_lens", *graph}
     assert not api["unnamed_endpoints"]
 
 
 def test_every_argument_of_an_endpoint_is_described(api: dict[str, Any]) -> None:
-    for parameter in api["named_endpoints"]["/logit_lens"]["parameters"]:
-        assert parameter["python_type"]["type"] != "Any", parameter
+    for endpoint in api["named_endpoints"].values():
+        for parameter in endpoint["parameters"]:
+            assert parameter["python_type"]["type"] != "Any", parameter
 
 
 def test_models_gives_facts_of_what_is_loaded(client: Client, demo: LoadedModel) -> None:

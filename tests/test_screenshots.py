@@ -27,7 +27,9 @@ def pixels(picture: bytes) -> np.ndarray:
 def test_every_picture_has_a_name_of_its_own() -> None:
     names = [shot.name for shot in SHOTS]
     assert len(set(names)) == len(names)
-    assert {"logit-lens", "logit-lens-dark-420"} <= set(names), "the README shows them"
+    assert {"graph", "graph-dark-420", "logit-lens", "logit-lens-dark-420"} <= set(names), (
+        "the README shows them"
+    )
     assert {shot.width for shot in SHOTS} == {WIDE, PHONE}
     looks = {(shot.language, shot.theme, shot.width) for shot in SHOTS}
     assert len(looks) == 3 * 2 * 2
@@ -36,7 +38,8 @@ def test_every_picture_has_a_name_of_its_own() -> None:
 def test_the_address_of_a_picture_says_how_it_looks() -> None:
     shot = Shot("one", theme="dark", language="ja", query={"prompt": "a & b\n#c"})
     found = parse_qs(shot.address)
-    assert found == {"prompt": ["a & b\n#c"], "__theme": ["dark"], "lang": ["ja"]}
+    page = {"tab": ["logit_lens"], "__theme": ["dark"], "lang": ["ja"]}
+    assert found == {"prompt": ["a & b\n#c"], **page}
 
 
 def test_pictures_are_chosen_by_name() -> None:
@@ -85,7 +88,13 @@ def test_a_picture_is_small_also_when_it_is_noise(monkeypatch: pytest.MonkeyPatc
 def test_pictures_are_taken_of_every_kind_of_state() -> None:
     if chromium.find() is None and not os.environ.get("CI"):
         pytest.skip(chromium.MISSING)
-    names = ["selected-light-1400", "busy-ja-dark-420", "edited-card-dark-1400", "sheet-light-420"]
+    names = [
+        "graph",
+        "selected-light-1400",
+        "busy-ja-dark-420",
+        "edited-card-dark-1400",
+        "sheet-light-420",
+    ]
     with stage() as ready:
         for shot in chosen(names, pytest.fail):
             picture = Image.open(BytesIO(take(ready, shot)))

@@ -22,12 +22,15 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
   const view = { columns: null, roots: null, chosen: null, pivot: null, hideFirst: false, collapse: false, fit: false, selected: null, active: null, pinned: false };
   let [value, scene, face, stage, shown, pointer, waiting, hand] = [null, null, null, null, null, "mouse", null, null];
 
+  const edges = ["left", "right"].map((side) => make("div", `edge ${side}`));
+
   // The transform of the columns, and everything that goes with them.
   function show(now) {
     face.place(now);
-    stage.classList.toggle("more-left", now.x < -4);
-    stage.classList.toggle("more-right", now.x + scene.width * now.k > scene.columns.room + 4);
-    stage.style.touchAction = scene.height * now.k > face.height + 1 ? "none" : "pan-y";
+    const right = now.x + scene.width * now.k - scene.columns.room;
+    [now.x < -4, right > 4].forEach((more, i) => { edges[i].style.opacity = more ? 1 : 0; });
+    const touch = scene.height * now.k > face.height + 1 ? "none" : "pan-y";
+    if (stage.style.touchAction !== touch) stage.style.touchAction = touch;
     const card = root.querySelector(".card");
     if (card && shown && !onPhone()) lens.heat.place(card, root, boxOf(shown));
   }
@@ -207,8 +210,8 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     const size = { width: isFull() ? root.clientWidth - 32 : width, phone: width < 480, height: isFull() ? window.innerHeight - AROUND - 150 : null };
     scene = sceneOf(value, view, size);
     face = faceOf(scene, root, { full: isFull() });
-    stage = make("div", "stage", face.picture);
-    stage.style.setProperty("--gutter", `${scene.columns.gutter}px`);
+    edges[0].style.left = `${scene.columns.gutter}px`;
+    stage = make("div", "stage", face.picture, ...edges);
     stage.tabIndex = 0;
     stage.dataset.focus = "stage";
     stage.setAttribute("role", "application");

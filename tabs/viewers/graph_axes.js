@@ -74,7 +74,8 @@ function headOf(scene, fonts) {
     const left = prediction ? clamp(middle - width / 2, 0, Math.max(0, room - width - 1)) : Infinity;
     other.forEach((position, i) => {
       const at = x + k * xOf(position);
-      const shown = (at > left - 6 && at < left + width + 6) || (scene.count - position) % step ? "none" : "";
+      const covered = at < 0 || at > room || (at > left - 6 && at < left + width + 6);
+      const shown = covered || (scene.count - position) % step ? "none" : "";
       if (triangles[i].style.display !== shown) triangles[i].style.display = shown;
     });
     if (!prediction) return;
@@ -114,7 +115,7 @@ function placeToken({ group, runs }, pixels, fonts) {
   const [rect, text] = group.children;
   const upright = pixels < NARROW;
   const size = pixels < 64 ? FONTS.narrow : FONTS.wide;
-  const padding = pixels < 80 ? 4 : CHIP.padding;
+  const padding = pixels < 64 ? 3 : pixels < 80 ? 4 : CHIP.padding;
   const { parts, width } = written(runs, upright ? UPRIGHT - 8 : pixels - 3 - 2 * padding, size, fonts.mono);
   const whole = upright ? 0 : Math.min(pixels - 3, Math.max(width + 2 * padding, 22));
   rect.setAttribute("x", -whole / 2);

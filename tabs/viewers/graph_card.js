@@ -70,7 +70,7 @@ function rootCard(position, scene) {
 function cardOf(item, scene, { close, pinned }) {
   const parts = item.link ? linkCard(item.link, scene)
     : item.node ? nodeCard(item.node, scene, { root: pinned }) : rootCard(item.root, scene);
-  const box = make("div", pinned ? "card pinned" : "card", ...parts);
+  const box = make("div", `card${pinned ? " pinned" : ""}${item.root === undefined ? "" : " brief"}`, ...parts);
   box.tabIndex = -1; // a tap on it keeps it open
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", word("card"));
