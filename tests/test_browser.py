@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from conftest import Served
 from playwright.sync_api import Browser, Page, expect
-from visits import LONGEST, Visit
+from visits import LONGEST, PALE, SMALL, Visit
 
 import app
 from lens_core.progress import Stopped, tick
@@ -405,7 +405,7 @@ def test_the_picker_changes_the_language_and_nothing_else(visit: Visit, language
     expect(visit.page.locator(".lens-choose-colour .selected")).to_have_text(
         said["lens.colour_entropy"]
     )
-    visit.page.locator(".lens-more > button").click()
+    visit.page.locator(".lens-more > button:visible").click()
     expect(visit.page.get_by_label(said["lens.seed"], exact=True)).to_have_value("7")
 
 
@@ -414,7 +414,7 @@ def test_every_word_that_can_be_seen_is_translated(
     visits: Callable[..., Visit], language: str
 ) -> None:
     visit = visits(lang=language)
-    visit.page.locator(".lens-more > button").click()
+    visit.page.locator(".lens-more > button:visible").click()
     visit.page.locator("#lens-heatmap .export").click()
     visit.cell(2, 3).click()
     visit.page.locator("#lens-strip .badge").click()
@@ -682,7 +682,7 @@ def test_on_a_phone_nothing_is_wider_than_the_page(
 ) -> None:
     visit = visits(width=420, touch=True, lang=language)
     assert visit.sideways() == 0
-    visit.page.locator(".lens-more > button").click()
+    visit.page.locator(".lens-more > button:visible").click()
     assert visit.sideways() == 0
     visit.run(prompt="one two three four five six seven eight nine ten " * 12)
     assert visit.sideways() == 0
@@ -741,13 +741,7 @@ def test_on_a_phone_a_tap_shows_the_card_and_a_second_one_selects(
 
 def test_on_a_phone_everything_is_large_enough_for_a_finger(visits: Callable[..., Visit]) -> None:
     visit = visits(width=420, touch=True)
-    small = visit.page.evaluate(
-        """() => [...document.querySelectorAll(
-          '.lens-viewer :is(button, select, [role=option]), button.lens-run, .lens-segments label')]
-          .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 39.5)
-          .map((e) => `${e.className} ${e.getBoundingClientRect().height}`)"""
-    )
-    assert small == []
+    assert visit.page.evaluate(SMALL) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -756,7 +750,7 @@ def test_text_can_be_read_at_every_width_in_both_themes(
     visits: Callable[..., Visit], theme: str, width: int
 ) -> None:
     visit = visits(width=width, theme=theme)
-    visit.page.locator(".lens-more > button").click()
+    visit.page.locator(".lens-more > button:visible").click()
     visit.cell(2, -1).hover()
     expect(visit.card).to_be_visible()
     card = visit.card.bounding_box()
@@ -767,33 +761,6 @@ def test_text_can_be_read_at_every_width_in_both_themes(
     assert visit.page.evaluate(PALE) == []
     visit.run("error", prompt="")
     assert visit.page.evaluate(PALE) == []
-
-
-PALE = """() => {
-  const parts = (c) => c.match(/[\\d.]+/g).map(Number);
-  const lin = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const weights = [0.2126, 0.7152, 0.0722];
-  const lum = (c) => parts(c).slice(0, 3).reduce((sum, v, i) => sum + weights[i] * lin(v), 0);
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor, p = parts(c);
-      if (p.length < 4 || p[3] > 0.5) return c;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const found = new Set();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const { data, parentElement: e } = walker.currentNode;
-    if (!data.trim() || !e.checkVisibility({ visibilityProperty: true })) continue;
-    if (e.closest('script, style, svg, .lens-mark, footer, [disabled]')) continue;
-    const [a, b] = [lum(getComputedStyle(e).color), lum(ground(e))].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) found.add(`${data.trim().slice(0, 30)} ${contrast.toFixed(2)}`);
-  }
-  return [...found];
-}"""
-"""The texts whose contrast with their background is below 4.5."""
 
 
 def test_nothing_moves_where_motion_is_not_wanted(visits: Callable[..., Visit], slow: Slow) -> None:

@@ -43,6 +43,39 @@ def chromium_browser() -> Iterator[Browser]:
         running.close()
 
 
+PALE = """() => {
+  const parts = (c) => c.match(/[\\d.]+/g).map(Number);
+  const lin = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const weights = [0.2126, 0.7152, 0.0722];
+  const lum = (c) => parts(c).slice(0, 3).reduce((sum, v, i) => sum + weights[i] * lin(v), 0);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor, p = parts(c);
+      if (p.length < 4 || p[3] > 0.5) return c;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const found = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const { data, parentElement: e } = walker.currentNode;
+    if (!data.trim() || !e.checkVisibility({ visibilityProperty: true })) continue;
+    if (e.closest('script, style, svg, .lens-mark, footer, [disabled]')) continue;
+    const [a, b] = [lum(getComputedStyle(e).color), lum(ground(e))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.add(`${data.trim().slice(0, 30)} ${contrast.toFixed(2)}`);
+  }
+  return [...found];
+}"""
+"""The texts whose contrast with their background is below 4.5."""
+
+SMALL = """() => [...document.querySelectorAll(
+  '.lens-viewer :is(button, select, [role=option]), button.lens-run, .lens-segments label')]
+  .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 39.5)
+  .map((e) => `${e.className} ${e.getBoundingClientRect().height}`)"""
+"""What is pressed and lower than 40 px."""
+
+
 class Visit:
     """One page of a visitor of its own, with the errors it raised."""
 
@@ -56,6 +89,7 @@ class Visit:
         touch: bool = False,
         context: dict[str, Any] | None = None,
         wait: bool = True,
+        tab: str = "logit_lens",
         **query: str,
     ) -> None:
         size: Any = {"width": width, "height": 900}
@@ -65,11 +99,11 @@ class Visit:
         self.page.add_init_script(WATCH)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        asked = {"__theme": theme, "tab": "logit_lens", **query}
+        asked = {"__theme": theme, "tab": tab, **query}
         self.page.goto(f"{url}?{urlencode(asked)}")
         if wait:
             self.wait("ready")
-            self.map.wait_for()
+            (self.graph if tab == "graph" else self.map).wait_for()
 
     # What is there
 
@@ -93,6 +127,21 @@ class Visit:
     def map(self) -> Locator:
         """The heat map of all positions."""
         return self.page.locator("#lens-heatmap table")
+
+    @property
+    def graph(self) -> Locator:
+        """The contribution graph."""
+        return self.page.locator("#lens-graph .stage")
+
+    @property
+    def links(self) -> Locator:
+        """The table of the graph's links."""
+        return self.page.locator(".lens-main:visible .lens-table").first
+
+    @property
+    def inspector(self) -> Locator:
+        """What is beside the graph: the selection, then the root."""
+        return self.page.locator(".lens-inspector:visible .lens-stack")
 
     @property
     def result(self) -> Locator:
