@@ -200,12 +200,17 @@ class _OneHead:
         order, moved = 1 if measure.metric == "l1" else 2, self.moved()
         whole = _shifted(whole, measure.numerics)
         distance = torch.zeros_like(self.weights)
-        for block in self._blocks(at_once):
-            last = seen[block.stop - 1]
-            vectors = self._vectors(block, moved, last)
+        blocks = [(block, seen[block.stop - 1]) for block in self._blocks(at_once)]
+        # One room for all blocks: as tensors of growing size they would leave holes in the memory,
+        # several times as large as the largest.
+        room = whole.new_empty(max((b.stop - b.start) * n for b, n in blocks), whole.shape[-1])
+        for block, last in blocks:
+            rows = block.stop - block.start
+            left = room[: rows * last].view(rows, last, -1)
+            vectors = self._vectors(block, moved, last, out=left)
             weights = self.weights[block, :last, None]
             # One pass makes the difference, one its norm: the parts are never written down.
-            left = torch.addcmul(whole[block, None], weights, vectors, value=-1)
+            torch.addcmul(whole[block, None], weights, vectors, value=-1, out=left)
             distance[block, :last] = _length(left, order)
         near = _length(whole.clone(), order)[:, None] - distance
         if measure.sees_future:
@@ -216,11 +221,13 @@ class _OneHead:
         """What would be moved with weight 1, the same for all targets unless there is a gate."""
         return self.values @ self.matrix if self.gate is None else None
 
-    def _vectors(self, block: slice, moved: Tensor | None, last: int) -> Tensor:
+    def _vectors(
+        self, block: slice, moved: Tensor | None, last: int, *, out: Tensor | None = None
+    ) -> Tensor:
         if moved is not None:
             return moved[None, :last]
         assert self.gate is not None
-        return (self.gate[block, None] * self.values[:last]) @ self.matrix
+        return torch.matmul(self.gate[block, None] * self.values[:last], self.matrix, out=out)
 
     def _blocks(self, at_once: int | None) -> Iterator[slice]:
         """The targets in blocks whose differences fit into the cache."""

@@ -51,6 +51,7 @@ class Drawn:
     detail: dict[str, Any]
     root: dict[str, Any]
     side: gr.Radio
+    asked_root: Any
     session: Session
 
 
@@ -63,8 +64,8 @@ def run(
 ) -> Drawn:
     """What the tab shows after Run."""
     steps = clicks.run(shared, before, *dataclasses.astuple(Chosen(**chosen)))
-    result, (*viewers, side, session) = result_of(steps)
-    return Drawn(result, *map(json.loads, viewers), side, session)
+    result, (*viewers, side, asked_root, session) = result_of(steps)
+    return Drawn(result, *map(json.loads, viewers), side, asked_root, session)
 
 
 def event(**data: Any) -> gr.EventData:
@@ -201,6 +202,16 @@ def test_a_root_that_the_prompt_lacks_gives_way_and_is_said(clicks: Clicks) -> N
     found = run(clicks, root="I5_40")
     assert found.graph["roots"] == ["I5_5"]
     assert found.graph["notes"][0]["values"] == {"root": "I5_40"}
+
+
+def test_a_root_is_of_one_text_only(clicks: Clicks) -> None:
+    first = run(clicks, root="2")
+    assert run(clicks, before=first.session, root="2").graph["roots"] == ["I5_2"]
+    other = run(clicks, before=first.session, shared={**SHARED, "prompt": OTHER}, root="2")
+    assert other.graph["roots"] == ["I5_5"]
+    assert other.asked_root == "-1"
+    asked = run(clicks, before=first.session, shared={**SHARED, "prompt": OTHER}, root="I5_3")
+    assert asked.graph["roots"] == ["I5_3"], "a link asks for this one"
 
 
 def test_where_nothing_passes_the_strongest_is_said(clicks: Clicks) -> None:

@@ -134,11 +134,11 @@ class RowSource:
             columns["mlp"] = self.amount(whole, mlp, at)
         sources = heads.cpu().numpy()
         seen = [len(sources[0]) if self.measure.sees_future else t + 1 for t in at.tolist()]
-        rows = _numbers(columns)
-        return [
-            Row(heads=np.ascontiguousarray(sources[i, : seen[i]]), **row)
-            for i, row in enumerate(rows)
-        ]
+        # Together in one array: views would keep the room of all future sources as well.
+        packed = np.concatenate([row[:n] for row, n in zip(sources, seen, strict=True)])
+        ends = np.cumsum(seen)[:-1]
+        rows = zip(np.split(packed, ends), _numbers(columns), strict=True)
+        return [Row(heads=own, **row) for own, row in rows]
 
     def _mixer_rows(self, layer: int, at: Tensor) -> list[Row]:
         """A layer whose mixer has no pattern: what it adds is one part."""

@@ -7,6 +7,8 @@ from typing import Any
 
 SIGNED = ("projection", "logit")
 """Metrics whose shares have signs, so that what is left of them cannot be rescaled."""
+LAST = "-1"
+"""The root that is the last token."""
 LOW, HIGH = 0.001, 0.2
 """Thresholds that the slider reaches."""
 MAX_EDGES = 1500
@@ -17,7 +19,7 @@ MAX_EDGES = 1500
 class Chosen:
     """The values of the controls, as they come from the browser; at first, these."""
 
-    root: str = "-1"
+    root: str = LAST
     threshold: str = "0.04"
     rescale: bool = True
     hide_first: bool = False

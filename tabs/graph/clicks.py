@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from tabs.background import Progress
 from tabs.graph import detail_views, difference_views, study_views, views
-from tabs.graph.choices import HIGH, LOW, Chosen
+from tabs.graph.choices import HIGH, LAST, LOW, Chosen
 from tabs.graph.session import Session
 from tabs.requests import (
     GraphAgreementRequest,
@@ -53,10 +54,13 @@ class Clicks:
     ) -> Generator[Progress, None, Shown]:
         """The graph, and what is known of its strongest link and of its root."""
         chosen = Chosen(*values)
+        root: Any = gr.skip()
+        if before is not None and before.is_old(shared, chosen):
+            chosen, root = replace(chosen, root=LAST), LAST
         edited = shared["edit"] is not None
         record = yield from self._view(shared, chosen, before, edited=edited)
         session = Session.of(shared, chosen, record)
-        return record, (*shown(record, session), gr.Radio(visible=edited), session)
+        return record, (*shown(record, session), gr.Radio(visible=edited), root, session)
 
     def _view(
         self, shared: dict[str, Any], chosen: Chosen, before: Session | None, *, edited: bool

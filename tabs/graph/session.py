@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tabs.graph.choices import Chosen
+from tabs.graph.choices import LAST, Chosen
 from tabs.graph.difference_views import strongest as most_changed
 from tabs.graph.views import key_of, place_of, selection_of, strongest
 
@@ -60,6 +60,12 @@ class Session:
         """The session that a JSON file holds."""
         return cls(**{**record, "chosen": Chosen(**record["chosen"])})
 
+    def is_old(self, shared: dict[str, Any], chosen: Chosen) -> bool:
+        """Whether the root was chosen in another text than the one that is run now."""
+        names = ("model", "prompt", "template", "special")
+        moved_on = any(self.shared[name] != shared[name] for name in names)
+        return moved_on and chosen.root == self.chosen.root != LAST
+
     def at(self, detail: dict[str, Any]) -> Session:
         """What a detail is about is selected."""
         return replace(self, selected=selection_of(detail))
@@ -81,7 +87,7 @@ class Session:
         assert self.other_tokens is not None
         shared = {**self.shared, "prompt": self.chosen.other}
         tokens = self.other_tokens
-        return replace(self, shared=shared, tokens=tokens, root="-1", weights={}, nodes={})
+        return replace(self, shared=shared, tokens=tokens, root=LAST, weights={}, nodes={})
 
     def asked(self) -> dict[str, Any]:
         """The arguments of the graph that is drawn."""
@@ -100,7 +106,7 @@ class Session:
 
 
 def _root(root: str) -> int | str:
-    return -1 if root == "-1" else root
+    return -1 if root == LAST else root
 
 
 def moved(node: str, positions: list[int | None]) -> str | None:

@@ -29,6 +29,7 @@ class Parts:
     detail: gr.HTML
     root: gr.HTML
     side: gr.Radio
+    asked_root: gr.Textbox
     session: gr.State
     measure: gr.Button
     agreement: gr.HTML
@@ -36,7 +37,8 @@ class Parts:
     @property
     def run(self) -> list[Any]:
         """All of them, in the order of a run's outputs."""
-        return [self.graph, self.links, self.detail, self.root, self.side, self.session]
+        viewers = [self.graph, self.links, self.detail, self.root]
+        return [*viewers, self.side, self.asked_root, self.session]
 
 
 def build(shell: Shell) -> None:
@@ -84,7 +86,7 @@ def _layout(shell: Shell) -> tuple[Controls, Parts]:
                 root = viewer("stack", shown.get("root"))
     session = gr.State(Session.from_json(first["session"]) if first else None)
     controls = Controls(**choices)  # pyright: ignore[reportArgumentType]
-    shows = (graph, links, detail, root, controls.side, session)
+    shows = (graph, links, detail, root, controls.side, controls.root, session)
     return controls, Parts(*shows, measure, agreement)
 
 
@@ -166,8 +168,6 @@ def _wire_roots(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) 
         event(handler, inputs=inputs, outputs=[output], **PRIVATE).success(
             None, inputs=shell.bar, js=RUN, **PRIVATE
         )
-    # Another text has other positions: its last token is the root again.
-    shell.prompt.input(None, outputs=[controls.root], js="() => '-1'", **PRIVATE)
 
 
 def _wire_clicks(shell: Shell, parts: Parts, clicks: Clicks) -> None:

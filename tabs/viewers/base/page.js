@@ -115,7 +115,7 @@ function openSheet() {
     close.addEventListener("click", closeSheet);
     inspector.prepend(close);
   }
-  for (const card of document.querySelectorAll(".lens-heatmap .card")) card.remove();
+  for (const card of document.querySelectorAll(":is(.lens-heatmap, .lens-graph) .card")) card.remove();
   document.body.dataset.lensSheet = "open";
 }
 
