@@ -30,7 +30,7 @@ AFTER_ATTENTION, OUTPUT = "A", "I"
 """The letter of the node whose parts a row holds."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Row:
     """Amounts of the parts of one state, not yet shares."""
 
