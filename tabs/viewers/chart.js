@@ -278,8 +278,8 @@ lens.viewers.chart = ({ element, props, watch, trigger }) => {
     frame.dataset.drawn = String(Number(frame.dataset.drawn || 0) + 1);
   }
 
-  const seen = ([entry]) => {
-    visible = entry.isIntersecting;
+  const seen = (entries) => {
+    visible = entries.at(-1).isIntersecting; // on a busy page several come at once
     if (visible && pending) show();
   };
   new IntersectionObserver(seen, { rootMargin: "100px" }).observe(frame);
