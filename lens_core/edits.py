@@ -38,8 +38,10 @@ __all__ = [
     "EditColumns",
     "WeightEdit",
     "applied",
+    "columns_held",
     "load_edit",
     "make_edit",
+    "own_columns",
     "save_edit",
 ]
 
@@ -98,7 +100,43 @@ def _new_columns(
 
 
 @contextmanager
-def applied(loaded: LoadedModel, *edits: WeightEdit, strength: int | float = 1.0) -> Iterator[None]:
+def columns_held(
+    loaded: LoadedModel, values: Mapping[int, tuple[Tensor, Tensor]]
+) -> Iterator[None]:
+    """Run the block with trial values in some columns, then put the old ones back bit for bit.
+
+    For the search of a repair, which tries values before there is an edit. The model's lock is
+    held for the block; edits that hold already stay, and are what is put back.
+
+    Args:
+        loaded: the model.
+        values: by layer, distinct neurons [k] and their vectors [k, d_model], in any float type.
+
+    Raises:
+        EditError: a layer that cannot be edited.
+    """
+    with loaded.lock:
+        held = [(_projection(loaded, layer), *values[layer]) for layer in values]
+        originals = [own_columns(module, columns) for module, columns, _ in held]
+        try:
+            for (module, columns, new), original in zip(held, originals, strict=True):
+                write_columns_(module, columns, new.to(original.dtype))
+            yield
+        finally:
+            for (module, columns, _), original in zip(held, originals, strict=True):
+                write_columns_(module, columns, original)
+
+
+def own_columns(module: nn.Module, columns: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
+    """A copy of what some neurons write, on the weights' own device and in their dtype."""
+    weight = editable_weight(module)
+    return weight[columns.to(weight.device)]
+
+
+@contextmanager
+def applied(
+    loaded: LoadedModel, *edits: WeightEdit, strength: int | float | Sequence[int | float] = 1.0
+) -> Iterator[None]:
     """Run the block with edits in the weights, then put the old weights back bit for bit.
 
     A column becomes old + strength * (new - old): exactly `new` at 1 and exactly `old` at 0. Edits
@@ -111,20 +149,21 @@ def applied(loaded: LoadedModel, *edits: WeightEdit, strength: int | float = 1.0
     Args:
         loaded: the model.
         edits: one or several; none leaves the model as it is.
-        strength: 0 to 1.5, for all of them.
+        strength: 0 to 1.5, one for all of them or one for each.
 
     Raises:
         EditError: an edit was made for other weights (names the layer that differs), a layer cannot
             be edited, or the strength is out of range. Then nothing was changed.
     """
-    _check_strength(strength)
+    strengths = _strengths(edits, strength)
     with loaded.lock:
         before = loaded.active_edits
-        swaps = _plan(loaded, edits, strength)
+        swaps = _plan(loaded, edits, strengths)
         try:
             for swap in swaps:
                 write_columns_(swap.module, swap.columns, swap.edited)
-            loaded.active_edits = (*before, *((edit.id, float(strength)) for edit in edits))
+            ids = (edit.id for edit in edits)
+            loaded.active_edits = (*before, *zip(ids, strengths, strict=True))
             yield
         finally:
             # Copied back, not subtracted: x + d - d is not always x in floating point.
@@ -143,27 +182,34 @@ class _Swap:
     edited: Float[Tensor, "k d_model"]
 
 
-def _plan(loaded: LoadedModel, edits: Sequence[WeightEdit], strength: int | float) -> list[_Swap]:
+def _plan(
+    loaded: LoadedModel, edits: Sequence[WeightEdit], strengths: Sequence[float]
+) -> list[_Swap]:
     """What to write in every layer; all edits are checked before anything is written."""
     import torch
 
     swaps = []
     for layer in sorted({part.layer for edit in edits for part in edit.layers}):
-        parts = [(edit, part) for edit in edits for part in edit.layers if part.layer == layer]
+        parts = [
+            (edit, part, strength)
+            for edit, strength in zip(edits, strengths, strict=True)
+            for part in edit.layers
+            if part.layer == layer
+        ]
         module = _projection(loaded, layer)
-        for edit, part in parts:
+        for edit, part, _ in parts:
             _check_fit(loaded, edit, part, module)
-        columns = torch.cat([part.columns for _, part in parts]).unique()
+        columns = torch.cat([part.columns for _, part, _ in parts]).unique()
         original = read_columns(module, columns)
         edited = original.clone()
-        for edit, part in parts:
+        for edit, part, strength in parts:
             rows = torch.searchsorted(columns, part.columns)
             _check_old(loaded, edit, part, original[rows], current=edited[rows])
             edited[rows] = _mixed(part, edited[rows], strength)
         if not bool(torch.isfinite(edited).all()):
             raise EditError(
                 f"Layer {layer} has values beyond the range of {original.dtype} at strength "
-                f"{strength}; choose a lower strength."
+                f"{max(strengths)}; choose a lower strength."
             )
         swaps.append(_Swap(module, columns, original, edited))
     return swaps
@@ -255,7 +301,20 @@ def _projection(loaded: LoadedModel, layer: int) -> nn.Module:
     return module
 
 
-def _check_strength(strength: int | float) -> None:
+def _strengths(
+    edits: Sequence[WeightEdit], strength: int | float | Sequence[int | float]
+) -> list[float]:
+    """One strength for each edit."""
+    several = isinstance(strength, (list, tuple))
+    given: list[Any] = list(strength) if several else [strength] * len(edits)  # pyright: ignore[reportArgumentType]
+    if len(given) != len(edits):
+        raise EditError(f"There are {len(edits)} edits and {len(given)} strengths; give one each.")
+    for one in given if several else [strength]:
+        _check_strength(one)
+    return [float(one) for one in given]
+
+
+def _check_strength(strength: Any) -> None:
     number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
     if not number or not math.isfinite(strength) or not 0 <= strength <= MAX_STRENGTH:
         raise EditError(f"The strength is {strength!r}; it can be 0 to {MAX_STRENGTH}.")

@@ -160,7 +160,10 @@ def take(ready: Stage, shot: Shot) -> bytes:
 
 def frame(page: Page, shot: Shot) -> FloatRect:
     """What of the window is in the picture."""
-    foot = page.evaluate("document.querySelector('.lens-grid').getBoundingClientRect().bottom")
+    foot = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.lens-grid')]"
+        ".map((one) => one.getBoundingClientRect().bottom))"
+    )
     height = foot + (16 if shot.width == WIDE else 12) if shot.whole else 900
     return {"x": 0, "y": 0, "width": shot.width, "height": height}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import east_asian_width
 
 import torch
 from jaxtyping import Int
@@ -151,7 +152,7 @@ class TargetPreview:
     as_written: bool
     """Whether the same text typed in one go has the same tokens."""
     add_space: bool
-    """Whether a space before the target would make it so."""
+    """Whether a space before the target is probably missing."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values."""
@@ -182,12 +183,19 @@ def preview_target(
     pair = read_pair(loaded, prompt, target, options)
     ids = [pair.prompt_ids.tolist(), pair.target_ids.tolist()]
     records = [tuple(token_records(loaded.tokenizer, one)) for one in ids]
-    return TargetPreview(
-        *records,
-        as_written=_as_written(loaded, prompt, target, options),
-        add_space=not target[0].isspace() and not _as_written(loaded, prompt, target, options)
-        and _as_written(loaded, prompt, f" {target}", options),
-    )  # fmt: skip
+    missing = (
+        template is None
+        and _needs_space(prompt, target)
+        and _as_written(loaded, prompt, f" {target}", options)
+    )
+    return TargetPreview(*records, _as_written(loaded, prompt, target, options), missing)
+
+
+def _needs_space(prompt: str, target: str) -> bool:
+    """Whether two words meet that a reader would keep apart (Chinese and Japanese would not)."""
+    last, first = prompt[-1], target[0]
+    wide = any(east_asian_width(char) in "WF" for char in (last, first))
+    return not wide and first.isalnum() and (last.isalnum() or last in ".,:;?!")
 
 
 def _as_written(loaded: LoadedModel, prompt: str, target: str, options: RepairOptions) -> bool:
