@@ -39,6 +39,7 @@ __all__ = [
     "WeightEdit",
     "applied",
     "columns_held",
+    "editable_projection",
     "load_edit",
     "make_edit",
     "own_columns",
@@ -84,7 +85,7 @@ def _new_columns(
 ) -> EditColumns:
     import torch
 
-    module = _projection(loaded, layer)
+    module = editable_projection(loaded, layer)
     columns, order = columns.detach().cpu().long().sort()
     _check_columns(module, layer, columns)
     old = read_columns(module, columns)
@@ -116,7 +117,7 @@ def columns_held(
         EditError: a layer that cannot be edited.
     """
     with loaded.lock:
-        held = [(_projection(loaded, layer), *values[layer]) for layer in values]
+        held = [(editable_projection(loaded, layer), *values[layer]) for layer in values]
         originals = [own_columns(module, columns) for module, columns, _ in held]
         try:
             for (module, columns, new), original in zip(held, originals, strict=True):
@@ -196,7 +197,7 @@ def _plan(
             for part in edit.layers
             if part.layer == layer
         ]
-        module = _projection(loaded, layer)
+        module = editable_projection(loaded, layer)
         for edit, part, _ in parts:
             _check_fit(loaded, edit, part, module)
         columns = torch.cat([part.columns for _, part, _ in parts]).unique()
@@ -275,8 +276,13 @@ def _check_columns(module: nn.Module, layer: int, columns: Int[Tensor, " k"]) ->
         raise EditError(f"Layer {layer} has neurons 0 to {n_neurons - 1}; the edit names {wrong}.")
 
 
-def _projection(loaded: LoadedModel, layer: int) -> nn.Module:
-    """The FFN output projection of a layer, known to be editable."""
+def editable_projection(loaded: LoadedModel, layer: int) -> nn.Module:
+    """The FFN output projection of a layer, known to be editable.
+
+    Raises:
+        EditError: there is no such layer, it has no single projection, or its weights cannot be
+            written.
+    """
     parts = loaded.anatomy.layers
     if not 0 <= layer < len(parts):
         raise EditError(

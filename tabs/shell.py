@@ -276,7 +276,7 @@ class Shell:
 
         # Asked for by the browser, and only where the address says something: what was once the
         # output of an event makes every later one slower.
-        ready = f"(...bar) => lens.arrive({names_asked}, bar)"
+        ready = f"(...bar) => lens.arrive({names_asked}, bar, {json.dumps(list(names))})"
         self.header.restore(arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
             None, inputs=self.bar, js=ready, **PRIVATE
         )

@@ -520,6 +520,7 @@ def test_a_link_with_wrong_values_says_so_and_the_page_works(visits: Callable[..
         wait=False, k="abc", tab="nope", read_at="evil", view=evil, seed="7", prompt=OTHER
     )
     visit.wait("done")
+    visit.page.get_by_role("tab", name="Logit lens").click()
     for part in ("k = abc", "tab = nope", "read_at = evil", "view = <img src=x"):
         expect(visit.notice).to_contain_text(part)
     assert visit.page.evaluate("document.body.dataset.pwned ?? null") is None
@@ -712,7 +713,7 @@ def test_on_a_phone_the_inspector_rises_when_something_is_selected(
     assert body.get_attribute("data-lens-sheet") is None
     visit.page.locator("#lens-strip [role=option]").nth(2).tap()
     expect(body).to_have_attribute("data-lens-sheet", "open")
-    sheet = visit.page.locator(".lens-inspector")
+    sheet = visit.page.locator(".lens-inspector:visible")
     expect(sheet).to_have_css("position", "fixed")
     expect(visit.prediction.locator("h2")).to_contain_text("capital")
     box = sheet.bounding_box()
@@ -721,7 +722,7 @@ def test_on_a_phone_the_inspector_rises_when_something_is_selected(
     if close == "Escape":
         visit.page.keyboard.press("Escape")
     else:
-        visit.page.locator(".lens-sheet-close").tap()
+        visit.page.locator(".lens-sheet-close:visible").tap()
     expect(body).not_to_have_attribute("data-lens-sheet", "open")
     expect(sheet).not_to_have_css("position", "fixed")
 
@@ -735,7 +736,7 @@ def test_on_a_phone_a_tap_shows_the_card_and_a_second_one_selects(
     assert visit.page.locator("body").get_attribute("data-lens-sheet") is None
     visit.cell(3, -1).tap()
     expect(visit.page.locator("body")).to_have_attribute("data-lens-sheet", "open")
-    visit.page.locator(".lens-sheet-close").tap()
+    visit.page.locator(".lens-sheet-close:visible").tap()
     expect(visit.page.locator("body")).not_to_have_attribute("data-lens-sheet", "open")
 
 

@@ -1,6 +1,6 @@
 // The page around the viewers: who has run what, links, messages between components, keys.
 const BAR = ["model", "prompt", "template", "edit"];
-const shell = { tab: null, bar: null, ran: {}, runs: {}, wanted: null, waiting: null };
+const shell = { tab: null, bar: null, goal: null, ran: {}, runs: {}, wanted: null, waiting: null };
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // A message from one component to the viewer whose elem_id it names; nothing goes to the server.
@@ -39,20 +39,32 @@ function setBar(values) {
 function openTab(name) {
   shell.tab = name;
   refresh();
+  if (goOn()) return;
   const others = Object.values(shell.ran).some((ran) => same(ran, shell.bar));
   if (others && !same(shell.ran[name], shell.bar)) run();
 }
 
 // Do something as soon as the open tab is there; before, its controls take no values.
 function whenOpen(act) {
-  if (shell.tab) act();
-  else shell.waiting = act;
+  shell.waiting = act;
+  goOn();
+}
+
+// What waits for the tab that is to be open.
+function goOn() {
+  const { goal, tab, waiting } = shell;
+  if (!waiting || !tab || (goal && (goal !== tab || !shell.runs[tab]))) return false;
+  Object.assign(shell, { goal: null, waiting: null });
+  waiting();
+  return true;
 }
 
 // The page is there, with what its address asked for: run it, or what the first tab lacks.
-function arrive(names, values) {
+function arrive(names, values, tabs = []) {
   setBar(values);
   const asked = new URLSearchParams(location.search);
+  const goal = asked.get("tab");
+  shell.goal = tabs.includes(goal) ? goal : null;
   whenOpen(() => {
     if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
   });
@@ -64,9 +76,7 @@ function register(name, start, ran) {
   if (ran) shell.ran[name] = ran;
   shell.tab ??= name;
   refresh();
-  const { waiting } = shell;
-  shell.waiting = null;
-  waiting?.();
+  goOn();
   if (shell.wanted !== name) return;
   shell.wanted = null;
   start();
