@@ -31,7 +31,7 @@ class RefusedError(ValueError):
 def restored(
     query: Mapping[str, str], carried: Mapping[str, Component], tabs: Sequence[str]
 ) -> list[Any]:
-    """The values of the carried components, the tab and the status that a link asks for."""
+    """The values of the carried components, and what is said of those that cannot be used."""
     values, problems = [], []
     for name, component in carried.items():
         if name not in query:
@@ -45,8 +45,7 @@ def restored(
     tab = query.get("tab")
     if tab is not None and tab not in tabs:
         problems.append(_problem("tab", tab, _one_of(tabs)))
-    chosen = gr.Tabs(selected=tab) if tab in tabs else gr.skip()
-    return [*values, chosen, _notice(problems)]
+    return [*values, _notice(problems)]
 
 
 def accepted(component: Component, text: str) -> Any:

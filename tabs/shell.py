@@ -271,13 +271,19 @@ class Shell:
                 **PRIVATE,
             )
 
+        self.header.value = drawn({"languages": LANGUAGES, "tabs": list(names)})
+
+        def opened(request: gr.Request) -> gr.Tabs:
+            return gr.Tabs(selected=request.query_params["tab"])
+
         def arrive(request: gr.Request) -> list[Any]:
             return links.restored(dict(request.query_params), carried, names)
 
         # Asked for by the browser, and only where the address says something: what was once the
         # output of an event makes every later one slower.
-        ready = f"(...bar) => lens.arrive({names_asked}, bar, {json.dumps(list(names))})"
-        self.header.restore(arrive, outputs=[*carried.values(), tabs, self.notice], **PRIVATE).then(
+        ready = f"(...bar) => lens.arrive({names_asked}, bar)"
+        self.header.open(opened, outputs=[tabs], **PRIVATE)
+        self.header.restore(arrive, outputs=[*carried.values(), self.notice], **PRIVATE).then(
             None, inputs=self.bar, js=ready, **PRIVATE
         )
         self.header.arrive(None, inputs=self.bar, js=ready, **PRIVATE)
@@ -317,7 +323,7 @@ def _busy(
 def build_shell(runtime: Runtime) -> Shell:
     """Lay the shared bar out in the current Gradio context."""
     settings = runtime.settings
-    header = viewer("header", {"languages": LANGUAGES}, elem_classes="lens-top")
+    header = viewer("header", {"languages": LANGUAGES, "tabs": []}, elem_classes="lens-top")
     if settings.demo_mode:
         with gr.Accordion(text("page.about"), open=False):
             viewer("heading", {"title": phrase("page.about_text"), "how": None})

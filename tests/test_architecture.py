@@ -48,6 +48,7 @@ FLOORS = (
     "edits",
     "lens",
     "tree",
+    "repairs",
     "figures",
     "cli",
     "__main__",

@@ -26,7 +26,7 @@ EVENTS = {
     "notice": (),
     "fold": (),
     "examples": ("example",),
-    "header": ("link", "language", "restore", "arrive"),
+    "header": ("link", "language", "open", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
     "token_strip": ("graph", "logit_lens"),

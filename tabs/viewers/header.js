@@ -1,5 +1,5 @@
-// The top of the page. Takes {"languages": {code: name}}. Triggers "restore" when the address asks for
-// something, else "arrive". "link" and "language" are answered in the
+// The top of the page. Takes {"languages": {code: name}, "tabs": [name]}. Triggers "open" when the address
+// names a tab, and once that is there "restore" when it asks for something, else "arrive". "link" and "language" are answered in the
 // browser: the page hands the values of its controls to `lens.viewers.header.link` and `.language`.
 const { language, link, go, make, mount, svg, t, whenOpen } = lens;
 let said = null;
@@ -31,9 +31,14 @@ function picker(languages, choose) {
 }
 
 lens.viewers.header = ({ element, props, watch, trigger }) => {
-  const given = [...new URLSearchParams(location.search).keys()];
-  const plain = given.every((name) => ["lang", "__theme"].includes(name));
-  whenOpen(() => setTimeout(() => trigger(plain ? "arrive" : "restore", {}), 0));
+  const address = new URLSearchParams(location.search);
+  const plain = [...address.keys()].every((name) => ["lang", "__theme"].includes(name));
+  const goal = JSON.parse(props.value).tabs.includes(address.get("tab")) ? address.get("tab") : null;
+  const later = (name) => setTimeout(() => trigger(name, {}), 0);
+  whenOpen(() => {
+    if (goal) later("open");
+    whenOpen(() => later(plain ? "arrive" : "restore"), goal);
+  });
   mount(element, props, watch, (root, { languages }) => {
     const share = make("button", "share", t("page.share"));
     share.type = "button";

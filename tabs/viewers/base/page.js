@@ -44,9 +44,10 @@ function openTab(name) {
   if (others && !same(shell.ran[name], shell.bar)) run();
 }
 
-// Do something as soon as the open tab is there; before, its controls take no values.
-function whenOpen(act) {
-  shell.waiting = act;
+// Do something as soon as a tab is there, the one that is named where one is; before, its controls take
+// no values.
+function whenOpen(act, goal = null) {
+  Object.assign(shell, { goal, waiting: act });
   goOn();
 }
 
@@ -60,11 +61,9 @@ function goOn() {
 }
 
 // The page is there, with what its address asked for: run it, or what the first tab lacks.
-function arrive(names, values, tabs = []) {
+function arrive(names, values) {
   setBar(values);
   const asked = new URLSearchParams(location.search);
-  const goal = asked.get("tab");
-  shell.goal = tabs.includes(goal) ? goal : null;
   whenOpen(() => {
     if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
   });
