@@ -30,16 +30,26 @@ from benchmarks.startup import serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+GRAPH = "#lens-graph .lens-viewer"
 MAP = ".lens-view-grid .lens-heatmap"
 _DRAWN = f"document.querySelector('{MAP}')?.dataset.ready"
 READY = f"document.body.dataset.lensState === 'ready' && {_DRAWN}"
 DONE = f"document.body.dataset.lensState === 'done' && {_DRAWN}"
-INSPECTOR = (
-    ".lens-inspector .lens-panel:nth-child(1) .lens-bars",
-    ".lens-inspector .lens-panel:nth-child(2) .lens-bars",
+_GRAPH_DRAWN = f"document.querySelector('{GRAPH}')?.dataset.ready"
+GRAPH_READY = f"document.body.dataset.lensState === 'ready' && {_GRAPH_DRAWN}"
+GRAPH_DONE = f"document.body.dataset.lensState === 'done' && {_GRAPH_DRAWN}"
+INSPECTOR = tuple(
+    f".lens-inspector .lens-panel:nth-child({place}) .lens-bars:not(.lens-stack *)"
+    for place in (1, 2)
 )
+STACK = ".lens-inspector .lens-stack"
+EDGE_CLICK = """const rows = document.querySelectorAll('.lens-main .lens-table tbody tr');
+window.turn = 1 - (window.turn ?? 0);
+rows[1 + window.turn].click();"""
+"""Another edge every time, from the table: what a click in the picture does."""
 CHART = ".lens-chart .frame"
 PLAIN = ".plain"
+LENS = "tab=logit_lens"
 LONG = "one two three four five six seven eight nine ten " * 12
 PLAIN_CLICK = "document.querySelector('.plain button').click()"
 CELL_CLICK = """const cells = document.querySelectorAll('.lens-view-grid tbody tr:nth-child(3) td');
@@ -97,10 +107,10 @@ def pages() -> Iterator[Pages]:
 def load(running: Browser, served: Pages) -> dict[str, Any]:
     """What the first visit loads, in KiB over the network."""
     visit = Visit(running)
-    first = visit.load(served.app, READY)
+    first = visit.load(served.app, GRAPH_READY)
     visit.close()
     visit = Visit(running, height=2000)
-    chart = visit.load(served.app, f"document.querySelector('{CHART}')?.dataset.drawn")
+    chart = visit.load(f"{served.app}?{LENS}", f"document.querySelector('{CHART}')?.dataset.drawn")
     visit.close()
     visit = Visit(running)
     plain = visit.load(served.plain, f"document.querySelector('{PLAIN}')?.dataset.ready")
@@ -140,7 +150,7 @@ def opening(running: Browser, served: Pages, repeats: int) -> dict[str, Any]:
     """How long a visit takes to show something, and to show its first drawing."""
     found: dict[str, list[float]] = {}
     for _ in range(repeats):
-        for name, url, drawn in (("plain", served.plain, PLAIN), ("app", served.app, MAP)):
+        for name, url, drawn in (("plain", served.plain, PLAIN), ("app", served.app, GRAPH)):
             visit = Visit(running)
             for what, seconds in visit.open(url, drawn).items():
                 found.setdefault(f"{name} {what}", []).append(seconds)
@@ -157,14 +167,17 @@ def opening(running: Browser, served: Pages, repeats: int) -> dict[str, Any]:
 
 def events(running: Browser, served: Pages, repeats: int) -> list[dict[str, Any]]:
     """What is done on the page, in units of the event of the plain page."""
-    long = f"{served.app}?prompt={quote(LONG)}"
+    lens = f"{served.app}?{LENS}"
+    long = f"prompt={quote(LONG)}"
     visits = {
         "plain": _opened(
             running, served.plain, f"document.querySelector('{PLAIN}')?.dataset.ready"
         ),
-        "short": _opened(running, served.app, READY),
-        "long": _opened(running, long, DONE),
-        "chart": _opened(running, served.app, READY, height=2000),
+        "short": _opened(running, lens, READY),
+        "long": _opened(running, f"{lens}&{long}", DONE),
+        "chart": _opened(running, lens, READY, height=2000),
+        "graph": _opened(running, served.app, GRAPH_READY),
+        "long graph": _opened(running, f"{served.app}?{long}", GRAPH_DONE),
     }
     prompts = (f"The capital of France, number {n}, is" for n in count())
     cases = {
@@ -173,7 +186,10 @@ def events(running: Browser, served: Pages, repeats: int) -> list[dict[str, Any]
         "click on a cell, 6 tokens, chart in view": partial(
             visits["chart"].act, CELL_CLICK, *INSPECTOR, ".lens-chart"
         ),
-        "Run on another prompt": lambda: _run(visits["short"], next(prompts)),
+        "Run on another prompt": lambda: _run(visits["short"], next(prompts), MAP),
+        "click on an edge, 6 tokens": partial(visits["graph"].act, EDGE_CLICK, STACK),
+        "click on an edge, 122 tokens": partial(visits["long graph"].act, EDGE_CLICK, STACK),
+        "graph of another prompt": lambda: _run(visits["graph"], next(prompts), GRAPH),
     }
     ratios, seconds = in_turns(
         partial(visits["plain"].act, PLAIN_CLICK, PLAIN), cases, repeats=repeats
@@ -203,17 +219,17 @@ def _opened(running: Browser, url: str, ready: str, *, height: int = 900) -> Vis
     return visit
 
 
-def _run(visit: Visit, prompt: str) -> Seconds:
-    """Press Run on a prompt that is typed already, until the heat map has drawn the result."""
+def _run(visit: Visit, prompt: str, drawn: str) -> Seconds:
+    """Press Run on a prompt that is typed already, until the result is drawn."""
     visit.page.locator(".lens-prompt textarea").fill(prompt)
     visit.page.wait_for_function("document.body.dataset.lensStale !== ''")
-    return visit.act(RUN_CLICK, MAP)
+    return visit.act(RUN_CLICK, drawn)
 
 
 def draws(running: Browser, served: Pages, repeats: int) -> list[dict[str, Any]]:
     """CPU seconds of the main thread for one drawing of a large heat map with text."""
     found = []
-    visit = _opened(running, served.app, READY)
+    visit = _opened(running, f"{served.app}?{LENS}", READY)
     for name, (layers, tokens) in SIZES.items():
         visit.page.evaluate("value => { window.value = value; }", deep_map(layers, tokens))
         spent = []
@@ -277,9 +293,10 @@ def visits(running: Browser, served: Pages) -> dict[str, Any]:
     """The server's memory before and after each of some visits that run several prompts."""
 
     def visit(number: int) -> None:
-        one = _opened(running, served.app, READY)
+        one = _opened(running, served.app, GRAPH_READY)
         for run in range(RUNS):
-            _run(one, f"Visitor {number} asks {run} things about the capital of France, which is")
+            prompt = f"Visitor {number} asks {run} things about the capital of France, which is"
+            _run(one, prompt, GRAPH)
         one.close()
 
     for number in range(2):

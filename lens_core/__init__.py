@@ -45,6 +45,16 @@ _HOME = {
     "Verification": "tree",
     "graph_agreement": "tree",
     "verify": "tree",
+    "Repair": "repairs",
+    "RepairBasis": "repairs",
+    "RepairOptions": "repairs",
+    "RepairStep": "repairs",
+    "preview_target": "repairs",
+    "repair": "repairs",
+    "repair_basis": "repairs",
+    "repair_many": "repairs",
+    "repair_many_steps": "repairs",
+    "repair_steps": "repairs",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

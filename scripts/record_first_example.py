@@ -35,7 +35,7 @@ def recorded() -> dict[str, Any]:
     steps = LensClicks(runtime).run(shared, None, None, *dataclasses.astuple(LensChosen()))
     _, (heatmap, _, _, *detail, lens_session) = result_of(steps)
     steps = GraphClicks(runtime).run(shared, None, *dataclasses.astuple(GraphChosen()))
-    result, (*shown, _, _, graph_session) = result_of(steps)
+    result, (*shown, _, _, _, graph_session) = result_of(steps)
     strip = said.strip(result, runtime.max_tokens("graph", "demo"), "CPU")
     strip["facts"] = [*strip["facts"][:-1], phrase("status.recorded")]
     return {

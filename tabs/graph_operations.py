@@ -16,6 +16,7 @@ from tabs.requests import (
     GraphStatisticsRequest,
     GraphViewRequest,
     MeasuredRequest,
+    OneGraphRequest,
     PromptRequest,
 )
 
@@ -70,7 +71,7 @@ def held_run(bench: Bench, loaded: LoadedModel, request: PromptRequest, prompt: 
     return run
 
 
-def drawn_graph(loaded: LoadedModel, run: GraphRun, request: GraphRequest) -> ContributionGraph:
+def drawn_graph(loaded: LoadedModel, run: GraphRun, request: OneGraphRequest) -> ContributionGraph:
     """The graph that a request describes."""
     from lens_core.tree import contribution_graph
 
@@ -100,6 +101,17 @@ def difference(bench: Bench, request: GraphRequest, source: str) -> GraphDiffere
     with running(bench, whole, source, prompt=second) as (loaded, run):
         b = drawn_graph(loaded, run, whole)
     return graph_difference(a, b, max_edges=request.max_edges)
+
+
+def within(record: dict[str, Any]) -> dict[str, Any]:
+    """A result as a part of another one: the header is that of the whole."""
+    from lens_core.records import header
+
+    return {
+        key: value
+        for key, value in record.items()
+        if key not in header("", model={}, self_check={})
+    }
 
 
 def measure_of(loaded: LoadedModel, run: GraphRun, request: MeasuredRequest, at: int) -> Measure:
@@ -137,8 +149,8 @@ def node_record(loaded: LoadedModel, run: GraphRun, request: GraphNodeRequest) -
         metric = "l1" if request.metric in ("projection", "logit") else request.metric
         measure = Measure(metric, request.numerics)
         neurons = ffn_details(loaded, run, request.node, n=request.n, k=5, measure=measure)
-        record["neurons"] = neurons.to_json()
-        record["vocab"] |= record["neurons"]["vocab"]
+        record["vocab"] |= neurons.vocab
+        record["neurons"] = within(neurons.to_json())
     part: dict[str, Any] = {"node": request.node}
     if request.neuron is not None:
         part |= {"neuron": request.neuron, "expert": request.expert}
@@ -167,11 +179,11 @@ def edge_record(loaded: LoadedModel, run: GraphRun, request: GraphEdgeRequest) -
     if found.kind == "attention":
         head = chosen_head(request.head, found.contribution)
         written = head_details(loaded, run, ends, head, k=request.k)
-        record["head"] = written.to_json()
+        record["head"] = within(written.to_json())
         record["vocab"] = written.vocab
         if request.maps:
             maps = head_maps(loaded, run, place.layer, head, measure=measure, bias=request.bias)
-            record["maps"] = maps.to_json()
+            record["maps"] = within(maps.to_json())
         if request.verify == "head" and head is not None:
             part["head"] = head
     if request.verify:
@@ -197,7 +209,7 @@ def knocked_out(
 
     target, foil = request.target, request.foil
     found = verify(loaded, run, [Part.of(part)], root=request.root, target=target, foil=foil)
-    return found.to_json()
+    return within(found.to_json())
 
 
 def graph_view(bench: Bench, request: GraphViewRequest, source: str) -> Answer:
@@ -254,15 +266,16 @@ def selected(
     if "node" in wanted and wanted["node"] in {node["id"] for node in record["nodes"]}:
         return node_record(loaded, run, of_node(request, wanted["node"]))
     edge = edges.get((wanted.get("src"), wanted.get("dst"), wanted.get("kind")))
-    moved = [e for e in record["edges"] if e["kind"] == "attention" and moves(e)]
     if edge is None:
-        edge = max(moved, key=lambda edge: abs(edge["influence"]), default=None)
+        edge = max(record["edges"], key=telling, default=None)
     return None if edge is None else edge_record(loaded, run, of_edge(request, edge))
 
 
-def moves(edge: dict[str, Any]) -> bool:
-    """Whether an edge leads from one token to another."""
-    return edge["src"].split("_")[1] != edge["dst"].split("_")[1]
+def telling(edge: dict[str, Any]) -> tuple[int, float]:
+    """What is worth opening first: attention between tokens, then what is added, then the rest."""
+    moves = edge["kind"] == "attention" and edge["src"].split("_")[1] != edge["dst"].split("_")[1]
+    order = 2 if moves else 1 if edge["kind"] != "residual" else 0
+    return order, abs(edge["influence"])
 
 
 def of_node(request: GraphViewRequest, node: str) -> GraphNodeRequest:
@@ -286,7 +299,7 @@ def graph_agreement(bench: Bench, request: GraphAgreementRequest, source: str) -
 
     with running(bench, request, source) as (loaded, run):
         drawn = drawn_graph(loaded, run, request)
-        found = agreement(loaded, run, drawn, n=request.n, target=request.measure)
+        found = agreement(loaded, run, drawn, n=request.n, **request.measure)
     return Answer({**found.to_json(), "graph": drawn.to_json()})
 
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from lens_core.errors import InputError
 from lens_core.settings import EMBEDDED_MODEL, complaint
 
+Metric = Literal["l1", "l2", "projection", "norm", "logit"]
+Mode = Literal["per_part", "per_edge"]
 Component = Literal["embed", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 
 
@@ -92,7 +94,7 @@ class LogitLensRequest(PromptRequest):
 class MeasuredRequest(PromptRequest):
     """How the contributions of a graph are measured; `contribution_graph` says what it means."""
 
-    metric: Literal["l1", "l2", "projection", "norm", "logit"] = "l1"
+    metric: Metric = "l1"
     numerics: Literal["clean", "compat"] = "clean"
     bias: Literal["part", "ignore"] = "part"
     target: int | str | None = None
@@ -100,17 +102,22 @@ class MeasuredRequest(PromptRequest):
     foil: int | str | None = None
 
 
-class GraphRequest(MeasuredRequest):
-    """One contribution graph, or the difference of two."""
+class OneGraphRequest(MeasuredRequest):
+    """One contribution graph; `contribution_graph` says what each option means."""
 
     root: int | str | list[int | str] = -1
     threshold: float = Field(default=0.04, ge=0, le=1, allow_inf_nan=False)
-    mode: Literal["per_part", "per_edge"] = "per_part"
+    mode: Mode = "per_part"
     renormalise: bool | None = None
     granularity: Literal["head", "source"] = "head"
     merge_self: bool = False
     prune: list[float] | None = Field(default=None, min_length=2, max_length=2)
     max_edges: int | None = Field(default=None, ge=1)
+
+
+class GraphRequest(OneGraphRequest):
+    """One contribution graph, or the difference of two."""
+
     other_prompt: str | None = None
     """Subtract the graph of `prompt` from that of this one."""
     before_edit: bool = False
@@ -162,12 +169,12 @@ class GraphViewRequest(GraphRequest):
     side: Literal["after", "before", "difference"] = "after"
 
 
-class GraphAgreementRequest(GraphRequest):
+class GraphAgreementRequest(OneGraphRequest):
     """How well contributions agree with what knocking out changes."""
 
     n: int = Field(default=20, ge=2, le=200)
-    measure: int | str | None = None
-    """Token whose logit is measured; the model's own prediction when null."""
+    measure: dict[Literal["target", "foil"], int | str | None] = {}
+    """Token whose logit is measured, and the one that is subtracted."""
 
 
 class GraphStatisticsRequest(Request):
@@ -176,14 +183,14 @@ class GraphStatisticsRequest(Request):
     prompts: list[str] = Field(min_length=1, max_length=1000)
     root: int | str = -1
     threshold: float = Field(default=0.04, ge=0, le=1, allow_inf_nan=False)
-    mode: Literal["per_part", "per_edge"] = "per_part"
+    mode: Mode = "per_part"
     bias: Literal["part", "ignore"] = "part"
-    metric: Literal["l1", "l2", "projection", "norm", "logit"] = "l1"
+    metric: Metric = "l1"
 
     @property
     def texts(self) -> list[str]:
-        """All prompts."""
-        return self.prompts
+        """All prompts; the analysis itself leaves out what is empty, and says so."""
+        return [prompt for prompt in self.prompts if prompt]
 
 
 Asked = TypeVar("Asked", bound=Request)

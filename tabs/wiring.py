@@ -9,3 +9,6 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 
 RUN = "(...bar) => { lens.setBar(bar); lens.run(); }"
 """Run the open tab; its inputs are the bar, so that a prompt just filled in is there."""
+
+AGAIN = "(...bar) => { lens.setBar(bar); lens.runAgain(); }"
+"""The same for a choice that was made: while something runs, it is run afterwards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import lens_core
+from lens_core import records
 from lens_core.edits import applied, make_edit
 from lens_core.models import LoadedModel
 from lens_core.tree import Part, verify
@@ -46,6 +48,17 @@ def timeless(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in ("created", "timing")}
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two records say the same; rows that are worked out together round differently."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6)
+    return one == other
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -61,7 +74,7 @@ def test_a_graph_is_that_of_the_core(
 ) -> None:
     answer = client.predict(PROMPT, **options, api_name="/graph")
     direct = lens_core.contribution_graph(demo, demo.tokenize(PROMPT), **options)
-    assert timeless(answer) == timeless(direct.to_json())
+    assert same(timeless(answer), timeless(direct.to_json()))
     json.dumps(answer, allow_nan=False)
     assert lens_core.ContributionGraph.from_json(answer).to_json() == answer
 
@@ -69,7 +82,7 @@ def test_a_graph_is_that_of_the_core(
 def test_two_prompts_give_their_difference(client: Client, demo: LoadedModel) -> None:
     answer = client.predict(PROMPT, other_prompt=OTHER, api_name="/graph")
     graphs = [lens_core.contribution_graph(demo, demo.tokenize(p)) for p in (PROMPT, OTHER)]
-    assert timeless(answer) == timeless(lens_core.graph_difference(*graphs).to_json())
+    assert same(timeless(answer), timeless(lens_core.graph_difference(*graphs).to_json()))
 
 
 def test_an_edit_holds_for_one_call_and_can_be_compared_with(
@@ -79,12 +92,12 @@ def test_an_edit_holds_for_one_call_and_can_be_compared_with(
     before = client.predict(PROMPT, api_name="/graph")
     both = client.predict(PROMPT, edit=edit.to_json(), before_edit=True, api_name="/graph")
     after = client.predict(PROMPT, edit=edit.to_json(), api_name="/graph")
-    assert timeless(client.predict(PROMPT, api_name="/graph")) == timeless(before)
+    assert same(timeless(client.predict(PROMPT, api_name="/graph")), timeless(before))
     plain = lens_core.contribution_graph(demo, demo.tokenize(PROMPT))
     with applied(demo, edit):
         edited = lens_core.contribution_graph(demo, demo.tokenize(PROMPT))
-    assert timeless(after) == timeless(edited.to_json())
-    assert timeless(both) == timeless(lens_core.graph_difference(plain, edited).to_json())
+    assert same(timeless(after), timeless(edited.to_json()))
+    assert same(timeless(both), timeless(lens_core.graph_difference(plain, edited).to_json()))
 
 
 def test_an_edge_has_its_heads_and_what_the_chosen_one_writes(
@@ -92,7 +105,7 @@ def test_an_edge_has_its_heads_and_what_the_chosen_one_writes(
 ) -> None:
     answer = client.predict(PROMPT, *EDGE, api_name="/graph_edge")
     direct = lens_core.edge_details(demo, run, EDGE).to_json()
-    assert {key: answer[key] for key in timeless(direct)} == timeless(direct)
+    assert same({key: answer[key] for key in timeless(direct)}, timeless(direct))
     strongest = max(range(len(direct["contribution"])), key=direct["contribution"].__getitem__)
     assert answer["head"]["head"] == answer["maps"]["head"] == strongest
     for head in (1, "all"):
@@ -108,7 +121,7 @@ def test_a_node_is_that_of_the_core(
     answer = client.predict(PROMPT, node, k=4, n=3, api_name="/graph_node")
     direct = lens_core.node_details(demo, run, node, k=4).to_json()
     del direct["vocab"]
-    assert {key: answer[key] for key in timeless(direct)} == timeless(direct)
+    assert same({key: answer[key] for key in timeless(direct)}, timeless(direct))
     assert (answer["neurons"] is not None) == (node[0] == "M")
 
 
@@ -131,13 +144,14 @@ def test_what_is_knocked_out_is_what_was_asked_for(
 ) -> None:
     answer = client.predict(PROMPT, **arguments, api_name=endpoint)["verification"]
     direct = verify(demo, run, [Part.of(part)]).to_json()
-    assert timeless(answer) == timeless(direct)
+    assert set(direct) - set(answer) == set(records.header("", model={}, self_check={}))
+    assert same(answer, {key: direct[key] for key in answer})
 
 
 def test_statistics_are_those_of_the_core(client: Client, demo: LoadedModel) -> None:
     answer = client.predict([PROMPT, OTHER], api_name="/graph_statistics")
     direct = lens_core.graph_statistics(demo, [PROMPT, OTHER]).to_json()
-    assert timeless(answer) == timeless(direct)
+    assert same(timeless(answer), timeless(direct))
 
 
 @pytest.mark.parametrize(

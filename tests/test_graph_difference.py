@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from typing import Any
@@ -213,3 +215,14 @@ def test_the_columns_of_two_real_prompts() -> None:
     assert found.positions_b[-1] == len(ids[1]) - 1
     assert found.positions_a[0] == found.positions_b[0] == 0
     assert (found.final_ids[0], found.final_ids[1]) == (a.final_ids[-1], b.final_ids[-1])
+
+
+def test_the_table_of_a_difference_is_its_list_of_edges() -> None:
+    found = graph_difference(graph("llama"), graph("llama", IDS.flip(0)))
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    edges = found.edge_list()
+    assert len(rows) == len(edges)
+    for row, edge in zip(rows, edges, strict=True):
+        assert (row["src"], row["dst"], row["kind"]) == (edge["src"], edge["dst"], edge["kind"])
+        for name in ("w", "w_a", "w_b", "influence", "influence_a", "influence_b"):
+            assert float(row[name]) == edge[name]

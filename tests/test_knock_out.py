@@ -505,6 +505,36 @@ def test_ticks_never_fall(monkeypatch: pytest.MonkeyPatch) -> None:
         assert shares[-1] == 1.0
 
 
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_parts_are_measured_once_when_a_later_batch_differs(
+    missing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five parts, in batches of two; the batch `missing` of three does not give the state again."""
+    model, run, seen = loaded("llama"), held("llama"), []
+    parts = some_parts(model)[:5]
+    monkeypatch.setattr(knock_out, "CPU_TOKENS", len(IDS))
+    single = verify(model, run, parts)
+    sizes: list[int] = []
+
+    def off(model: LoadedModel, ids: Tensor, rows: Sequence[Removal]) -> tuple[Tensor, Tensor]:
+        sizes.append(len(rows))
+        found, states = knocked_out(model, ids, rows)
+        return found, states + 1.0 if len(sizes) == missing else states
+
+    monkeypatch.setattr(knock_out, "CPU_TOKENS", 3 * len(IDS))
+    monkeypatch.setattr(knock_out, "knocked_out", off)
+    with reported(lambda *tick: seen.append(tick)):
+        found = verify(model, run, parts)
+    assert sizes == [3, 3, 2][:missing] + [1] * 6
+    assert found.parts == single.parts
+    assert found.original_logit == single.original_logit
+    for name in ("logit_change", "p_change", "kl", "top_ids", "top_p"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(single, name))
+    shares = [done / total for _, done, total in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
 def test_records_of_parts() -> None:
     records = [
         {"edge": ["I0_3", "A1_5"], "kind": "attention", "head": 2},

@@ -89,6 +89,27 @@ def test_bias_and_mixer_edges_have_details(model: LoadedModel) -> None:
         assert len(found.contribution) == 0
 
 
+def test_what_all_heads_move_is_the_length_of_their_sum(model: LoadedModel) -> None:
+    run = held(model.facts.id)
+    for layer, attention in enumerate(run.attention):
+        parts = run.dissection(model).heads(layer)
+        into = f"{'A' if model.anatomy.layers[layer].has_mid else 'I'}{layer}_5"
+        below = f"I{layer - 1}" if layer else "X0"
+        carried = edge_details(model, run, (f"{below}_5", into), kind="residual")
+        assert carried.moved == 0.0
+        if attention is None:
+            assert edge_details(model, run, (f"S{layer}_5", into)).moved == 0.0
+            continue
+        assert parts is not None
+        vectors = parts.all_parts()[5]
+        for source in (0, 4, 5):
+            found = edge_details(model, run, (f"{below}_{source}", into), kind="attention")
+            wanted = float(vectors[source].sum(0).norm())
+            assert found.moved == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+            assert found.moved <= found.length.sum() * (1 + 1e-5)
+            assert found.to_json()["moved"] == found.moved
+
+
 def test_the_maps_of_a_head_hold_its_edges(model: LoadedModel) -> None:
     run = held(model.facts.id)
     layer = max(i for i, attention in enumerate(run.attention) if attention is not None)

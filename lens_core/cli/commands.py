@@ -8,7 +8,7 @@ import typer
 
 from lens_core.cli import options as given
 from lens_core.cli.app import app, write
-from lens_core.cli.opening import edited, load, read_settings
+from lens_core.cli.opening import LOADING, edited, load, picked, read_settings
 from lens_core.cli.output import (
     STREAM,
     check_targets,
@@ -69,6 +69,7 @@ def logit_lens_command(
     The important layers with their top tokens: block outputs as probabilities, attention and MLP
     as the logits they add; then the top token of every layer at the last positions.
     """
+    loading = picked(locals(), LOADING)
     if layers is not None and layer_step is not None:
         raise typer.BadParameter("Give --layers or --layer-step.", param_hint="--layer-step")
     from lens_core import logit_lens
@@ -91,13 +92,6 @@ def logit_lens_command(
         "threshold": threshold,
         "compat": compat,
         "divergences": divergences,
-    }
-    loading = {
-        "revision": revision,
-        "dtype": dtype,
-        "device": device,
-        "quantization": quantization,
-        "trust_remote_code": trust_remote_code,
     }
     with reported():
         check_targets(json, csv, files=(png, html))
@@ -150,15 +144,9 @@ def check_command(
 
     With the errors that the self-check measured, and the features that it allows.
     """
+    loading = picked(locals(), LOADING)
     from lens_core.cli.model_report import facts_report
 
-    loading = {
-        "revision": revision,
-        "dtype": dtype,
-        "device": device,
-        "quantization": quantization,
-        "trust_remote_code": trust_remote_code,
-    }
     with reported():
         check_targets(json)
         loaded = load(read_settings(settings), model, loading)

@@ -1,6 +1,8 @@
 """The commands about the contribution graph: of one prompt, and over many."""
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import typer
 from lens_core.cli import graph_options as graph
 from lens_core.cli import options as given
 from lens_core.cli.app import app, write
-from lens_core.cli.opening import edited, load, read_settings
+from lens_core.cli.opening import LOADING, edited, load, picked, read_settings
 from lens_core.cli.output import (
     STREAM,
     check_targets,
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from lens_core.cli.statistics_rows import RowsFile
     from lens_core.models import LoadedModel
     from lens_core.tree import ContributionGraph, GraphStatistics
+
+_COUNTED = ("threshold", "mode", "metric", "bias")
+_DRAWN = (*_COUNTED, "target", "foil", "numerics", "merge_self")
+"""The arguments that are handed on as they are."""
 
 STOPPED = 130
 """Exit code after an interruption, as a shell gives it."""
@@ -68,61 +74,79 @@ def graph_command(
     The table lists the links that most of the root passes through (its influence). Contributions
     are no causes: they say what a state is made of, not what would happen without a part.
     """
-    if (prompt is None) == (prompt_file is None):
-        raise typer.BadParameter("Give a prompt or --prompt-file, and not both.")
+    arguments = locals()
     difference = against is not None or against_unedited
-    if difference and (csv or graphml):
-        raise typer.BadParameter("A difference is written as --json.", param_hint="--against")
-    if against_unedited and not edit:
-        raise typer.BadParameter("Give an --edit, too.", param_hint="--against-unedited")
-    from lens_core import contribution_graph, graph_difference
-    from lens_core.cli.graph_report import difference_report, graph_report
-
-    options: dict[str, Any] = {
-        "root": parsed_root(root),
-        "threshold": threshold,
-        "mode": mode,
-        "metric": metric,
-        "target": target,
-        "foil": foil,
-        "bias": bias,
-        "numerics": numerics,
-        "merge_self": merge_self,
-    }
-    loading = {
-        "revision": revision,
-        "dtype": dtype,
-        "device": device,
-        "quantization": quantization,
-        "trust_remote_code": trust_remote_code,
-    }
+    _check_together(arguments, difference=difference)
     with reported():
         check_targets(json, csv, graphml)
         text = prompt_text(prompt) if prompt is not None else file_text(prompt_file or "")
         chosen = read_settings(settings)
+        options = {**picked(arguments, _DRAWN), "root": parsed_root(root)}
         options["max_tokens"] = max_tokens or chosen.max_tokens.graph
-        loaded = load(chosen, model, loading)
-
-        def graph_of(prompt: str, edits: list[str] | None) -> "ContributionGraph":
-            ids = loaded.tokenize(prompt, template=template, special=special)
-            with edited(loaded, edits, strength):
-                return contribution_graph(loaded, ids, **options)
-
-        found = graph_of(text, edit)
-        result: Any = found
+        loaded = load(chosen, model, picked(arguments, LOADING))
+        draw = partial(_drawn, loaded, template=template, special=special, strength=strength)
+        found, other = draw(text, edit, options=options), None
         if difference:
-            other = graph_of(against or text, None if against_unedited else edit)
-            result = graph_difference(other, found)
-        record = result.to_json()
-        if json is not None:
-            write_json(json, record)
-        if csv is not None:
-            write_text(csv, found.to_csv())
-        if graphml is not None:
-            write_text(graphml, found.to_graphml())
-        if STREAM not in (json, csv, graphml):
-            report = difference_report if difference else graph_report
-            write(report(record, top=top, columns=get_terminal_size((100, 24)).columns))
+            edits = None if against_unedited else edit
+            other = draw(against or text, edits, options=options)
+        _write_graph(found, other, json=json, csv=csv, graphml=graphml, top=top)
+
+
+def _check_together(arguments: Mapping[str, Any], *, difference: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        typer.BadParameter: says which.
+    """
+    if (arguments["prompt"] is None) == (arguments["prompt_file"] is None):
+        raise typer.BadParameter("Give a prompt or --prompt-file, and not both.")
+    if difference and (arguments["csv"] or arguments["graphml"]):
+        raise typer.BadParameter("A difference is written as --json.", param_hint="--against")
+    if arguments["against_unedited"] and not arguments["edit"]:
+        raise typer.BadParameter("Give an --edit, too.", param_hint="--against-unedited")
+
+
+def _drawn(
+    loaded: "LoadedModel",
+    prompt: str,
+    edits: list[str] | None,
+    *,
+    options: dict[str, Any],
+    template: str | None,
+    special: str,
+    strength: float,
+) -> "ContributionGraph":
+    """The graph of a prompt under the edits of some files."""
+    from lens_core import contribution_graph
+
+    ids = loaded.tokenize(prompt, template=template, special=special)
+    with edited(loaded, edits, strength):
+        return contribution_graph(loaded, ids, **options)
+
+
+def _write_graph(
+    found: "ContributionGraph",
+    other: "ContributionGraph | None",
+    *,
+    json: str | None,
+    csv: str | None,
+    graphml: str | None,
+    top: int,
+) -> None:
+    """The files that are asked for, and the report; of what the graph has more than another."""
+    from lens_core import graph_difference
+    from lens_core.cli.graph_report import difference_report, graph_report
+
+    record = (found if other is None else graph_difference(other, found)).to_json()
+    if json is not None:
+        write_json(json, record)
+    if csv is not None:
+        write_text(csv, found.to_csv())
+    if graphml is not None:
+        write_text(graphml, found.to_graphml())
+    if STREAM not in (json, csv, graphml):
+        report = graph_report if other is None else difference_report
+        write(report(record, top=top, columns=get_terminal_size((100, 24)).columns))
 
 
 @app.command("graph-statistics")
@@ -155,22 +179,8 @@ def graph_statistics_command(
     A head or MLP is active in a prompt when its share in a state of the tree below the root is
     above the threshold. Intervals hold 95 %. Prompts that cannot be read are left out and named.
     """
-    loading = {
-        "revision": revision,
-        "dtype": dtype,
-        "device": device,
-        "quantization": quantization,
-        "trust_remote_code": trust_remote_code,
-    }
-    options: dict[str, Any] = {
-        "root": parsed_root(root),
-        "threshold": threshold,
-        "mode": mode,
-        "metric": metric,
-        "bias": bias,
-        "template": template,
-        "special": special,
-    }
+    arguments = locals()
+    options = {**picked(arguments, (*_COUNTED, "template", "special")), "root": parsed_root(root)}
     with reported():
         check_targets(json, csv, files=(out,))
         from lens_core.cli.statistics_report import statistics_report
@@ -179,7 +189,7 @@ def graph_statistics_command(
         texts = read_prompts(prompts)
         chosen = read_settings(settings)
         options["max_tokens"] = max_tokens or chosen.max_tokens.graph
-        loaded = load(chosen, model, loading)
+        loaded = load(chosen, model, picked(arguments, LOADING))
         with edited(loaded, edit, strength), opened_rows(out, loaded, options, texts) as rows:
             result = _counted(loaded, texts, options, rows)
         record = result.to_json()

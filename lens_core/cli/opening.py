@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 SETTINGS = Path(__file__).parents[2] / "settings.yaml"
 """The settings of the app, which the command line reads too."""
+LOADING = ("revision", "dtype", "device", "quantization", "trust_remote_code")
+"""The arguments of a command that say how its model is loaded, by their names in `load_model`."""
+
+
+def picked(arguments: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Some of a command's arguments, to be handed on by name."""
+    return {name: arguments[name] for name in names}
 
 
 def read_settings(path: str | None) -> Settings:

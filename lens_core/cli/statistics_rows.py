@@ -18,12 +18,12 @@ from lens_core.cli.output import file_text, prompt_text, writing
 from lens_core.errors import InputError
 from lens_core.records import dumps, plain
 from lens_core.tree.activity import PromptActivity
+from lens_core.tree.comparing import SAME_MODEL
 
 if TYPE_CHECKING:
     from lens_core.models import LoadedModel
 
 KIND = "graph_statistics_rows"
-_SAME_MODEL = ("class", "n_layers", "weights_sha256", "dtype", "quantization", "tokenizer_sha256")
 
 
 @dataclass(eq=False)
@@ -128,7 +128,7 @@ def _check_header(path: str, found: Any, header: Mapping[str, Any]) -> None:
     other = "Give another --out, or the same arguments as before."
     if not isinstance(found, dict) or found.get("schema") != header["schema"]:
         raise InputError(f'"{path}" is no file of graph-statistics rows. Give another --out.')
-    for key in _SAME_MODEL:
+    for key in SAME_MODEL:
         old, new = found["model"].get(key), header["model"][key]
         if old != new:
             raise InputError(

@@ -93,6 +93,7 @@ def _gram(readout: Readout) -> Float[Tensor, "d_model d_model"]:
     return total
 
 
+@torch.no_grad()
 def folded_rows(readout: Readout, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
     """Covectors a_v in float32: a part x of the last state adds a_v . x / scale to logit v."""
     weight: Tensor = readout.unembed.weight  # type: ignore[assignment]

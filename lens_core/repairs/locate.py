@@ -23,10 +23,11 @@ def neuron_scores(search: Search, seen: Observed) -> dict[int, Float[Tensor, " n
     """By layer, how much each neuron answers for the failing tokens: at least 0, in logits."""
     failing = seen.pushed
     scores = {}
-    for layer in range(search.loaded.n_layers):
-        neurons, deltas = seen.neurons(layer)[failing], seen.deltas(layer)[failing]
-        weight = search.weights(layer).float().to(deltas.device)
-        scores[layer] = (neurons * (deltas @ weight.T)).abs().sum(0)
+    with search.held():
+        for layer in range(search.loaded.n_layers):
+            neurons, deltas = seen.neurons(layer)[failing], seen.deltas(layer)[failing]
+            slopes = deltas @ search.weights(layer).float().T
+            scores[layer] = (neurons * slopes).abs().sum(0)
     return scores
 
 

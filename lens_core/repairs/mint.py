@@ -10,7 +10,7 @@ layer's other neurons, raised only where nothing else helps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,29 +41,33 @@ class _Candidate:
 def change_neurons(search: Search) -> Iterator[RepairStep]:
     """Repair one failing token after another with as few neurons as possible."""
     directions = Directions(search.loaded, search.basis, search.options.mu)
+    half = range(search.loaded.n_layers // 2, search.loaded.n_layers)
+    with search.held():
+        norms = {layer: search.weights(layer).float().norm(dim=1) for layer in half}
+    medians = {layer: float(norm.median()) for layer, norm in norms.items()}
     for cap in CAPS:
+        limits = {layer: cap * median for layer, median in medians.items()}
         for _ in range(PASSES):
             for row in search.failing():
                 search.cap = cap
-                yield from _repair_token(search, directions, row, cap)
+                yield from _repair_token(search, directions, row, limits)
         if not search.failing():
             return
 
 
 def _repair_token(
-    search: Search, directions: Directions, row: int, cap: float
+    search: Search, directions: Directions, row: int, limits: Mapping[int, float]
 ) -> Iterator[RepairStep]:
     """Up to `epochs` changes for one token; without success all of them are taken back."""
     before = {layer: part.copy() for layer, part in search.trial.items()}
     counts = dict(search.edits)
-    half = range(search.loaded.n_layers // 2, search.loaded.n_layers)
     for _ in range(search.options.most_epochs):
-        seen = search.pushed(row, half)
+        seen = search.pushed(row, limits)
         if not seen.backward:
             return
         local = int(seen.pushed.nonzero()[0, 0])
         direction = _direction(directions, seen, local)
-        pool = _candidates(search, seen, local, direction, cap)
+        pool = _candidates(search, seen, local, direction, limits)
         best = _tried(search, row, pool, direction)
         if best is None:
             break
@@ -83,22 +87,20 @@ def _direction(directions: Directions, seen: Observed, local: int) -> Float[Tens
 
 
 def _candidates(
-    search: Search, seen: Observed, local: int, direction: Tensor, cap: float
+    search: Search, seen: Observed, local: int, direction: Tensor, limits: Mapping[int, float]
 ) -> list[_Candidate]:
     """The neurons that close the largest share of the gap for the least disturbance."""
     missing = search.options.margin - float(seen.standing.margin[local])
     length = float(direction.norm())
     found = []
-    for layer in seen.backward[0].neurons:
+    for layer, limit in limits.items():
         # The objective falls along the gradient of what the layer adds.
         slope = -float(seen.deltas(layer)[local] @ direction.to(seen.deltas(layer).device))
         if slope <= 0:
             continue
         neurons = seen.neurons(layer)[local].cpu()
         needed = missing / (neurons * slope)
-        median = float(search.weights(layer).float().norm(dim=1).median())
-        limit = cap * median / length
-        amounts = needed.clamp(-limit, limit)
+        amounts = needed.clamp(-limit / length, limit / length)
         cost = needed.abs() * search.basis.calm(layer).cpu()
         scores = (amounts / needed).abs() / cost
         # A silent neuron would have to change infinitely.

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from lens_core.edits import editable_projection
 from lens_core.models import LoadedModel
 from lens_core.network import input_device, last_logits_only
-from lens_core.repairs.wanted import Rows, rows_of
+from lens_core.repairs.wanted import Rows
 from lens_core.trace import first_state
 
 CPU_TOKENS, GPU_TOKENS = 1024, 8192

@@ -175,9 +175,20 @@ class Repair:
     vocab: Mapping[str, Any] = field(default_factory=dict)
     """Every token id of the result as text."""
 
-    def with_edit(self, edit: WeightEdit) -> Repair:
-        """The same result with another copy of its edit."""
-        return replace(self, edit=edit)
+    def with_vocab(self, vocab: Mapping[int, Any]) -> Repair:
+        """The same result with its tokens as text."""
+        return replace(self, vocab={str(token): entry for token, entry in vocab.items()})
+
+    def token_ids(self) -> list[int]:
+        """Every token id that the result names."""
+        found: set[int] = set()
+        for pair in self.pairs:
+            found.update(*(pair.prompt_ids, pair.target_ids), pair.before.greedy, pair.after.greedy)
+        for token in self.tokens:
+            found.update((token.before.said, token.after.said))
+        for neuron in self.neurons:
+            found.update((*neuron.promoted_before, *neuron.promotes))
+        return sorted(found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values by the schema lens_core/repair/1.

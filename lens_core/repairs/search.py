@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -79,7 +79,7 @@ class Search:
     """By (layer, neuron), how often it was changed; only where neurons are changed one by one."""
     cap: float | None = None
     """The largest change of a neuron that was allowed, in median norms (mint)."""
-    best: tuple[tuple[int, float], Trial] | None = None
+    best: tuple[int, Trial] | None = None
 
     def __post_init__(self) -> None:
         self.updates = torch.zeros(len(self.rows), dtype=torch.long)
@@ -130,9 +130,9 @@ class Search:
         """Remember the trial columns with which the most tokens are said."""
         assert self.standing is not None
         margin = self.standing.margin
-        score = (int((margin > 0).sum()), float(margin.min()))
-        if self.best is None or score[0] > self.best[0][0]:
-            self.best = score, {layer: part.copy() for layer, part in self.trial.items()}
+        said = int((margin > 0).sum())
+        if self.best is None or said > self.best[0]:
+            self.best = said, {layer: part.copy() for layer, part in self.trial.items()}
 
     def take(self, columns: Mapping[int, Int[Tensor, " k"]]) -> None:
         """Take distinct columns into the trial as they are, beside those that are there."""
@@ -146,7 +146,7 @@ class Search:
 
     def _fresh(self, layer: int, columns: Tensor) -> TrialColumns:
         original = own_columns(editable_projection(self.loaded, layer), columns)
-        return TrialColumns(columns, original, original.float())
+        return TrialColumns(columns, original, original.to(torch.float32, copy=True))
 
     def places(self, layer: int, columns: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
         """Where in the trial some of its columns are."""
@@ -194,7 +194,7 @@ class Search:
         return self.options.pace * float(missing.clamp_min(_LEAST_MISSING).sum()) / gain
 
     def weights(self, layer: int) -> Float[Tensor, "neuron d_model"]:
-        """What all neurons of a layer write without the trial, in the model's own memory."""
+        """What all neurons of a layer write now; read it only while the lock is held."""
         return editable_weight(editable_projection(self.loaded, layer))
 
     def step(self, phase: str, *, row: int | None = None, rate: float | None = None) -> RepairStep:
@@ -208,5 +208,33 @@ class Search:
             margins=self.standing.margin.numpy().copy(),
             rate=rate,
             columns=sum(len(part.columns) for part in self.trial.values()),
-            seconds=time.perf_counter() - self.started,
+            seconds=self.seconds(),
         )
+
+    def first_step(self) -> RepairStep:
+        """The record of the state before the first update."""
+        step = self.step("start")
+        self.epoch = 0
+        return replace(step, epoch=0)
+
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self.started
+
+    def settle(self) -> None:
+        """Measure the last trial, and go back to the best one where that had more tokens right."""
+        self.observe()
+        assert self.standing is not None
+        assert self.best is not None
+        if self.best[0] > int(self.standing.said.sum()):
+            self.trial = self.best[1]
+
+    def changes(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """By layer, the columns that differ from the model's in its own dtype, and their values."""
+        found = {}
+        for layer, part in self.trial.items():
+            rounded = part.value.to(part.original.dtype)
+            moved = (rounded != part.original).any(dim=1).cpu()
+            if bool(moved.any()):
+                found[layer] = (part.columns[moved], rounded[moved])
+        return found

@@ -19,8 +19,8 @@ PASSES = 3
 
 def descend(search: Search) -> Iterator[RepairStep]:
     """Change all columns of all layers against the gradient, one failing token at a time."""
-    layers = range(search.loaded.n_layers)
-    search.take({layer: torch.arange(len(search.weights(layer))) for layer in layers})
+    sizes = {layer: len(one) for layer, one in search.basis.activity.items()}
+    search.take({layer: torch.arange(size) for layer, size in sizes.items()})
     for _ in range(PASSES):
         for row in search.failing():
             yield from _descend_for(search, row)

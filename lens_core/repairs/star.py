@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch import Tensor
 
 from lens_core.repairs.basis import Directions
 from lens_core.repairs.locate import chosen_columns, neuron_scores

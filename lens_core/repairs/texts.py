@@ -77,22 +77,22 @@ PROBES = (
 """What should not change: side effects are measured here."""
 
 FLUENCY = (
-    "The village lies between two hills, and a small river runs through it. In the morning the"
-    " baker opens his shop, and people come to buy bread. The children walk to school along the river,"
-    " and the farmers drive to their fields. At noon the bell of the church rings twelve times.",
-    "A program is a list of instructions that a computer follows one after the other. A loop"
-    " repeats some of them, and a condition decides which of them are run. A function gives a name to a few"
-    " instructions, so that they can be used again in another place.",
-    "In autumn the leaves turn yellow and red before they fall. The days become shorter, and the"
-    " first cold nights arrive. Many birds fly south, where they find food in the winter. In spring"
-    " they come back to the same trees and build their nests again.",
-    "def mean(values):\n    total = 0\n    for value in values:\n        total = total + value\n"
-    "    return total / len(values)\n\n\ndef largest(values):\n    best = values[0]\n"
-    "    for value in values:\n        if value > best:\n            best = value\n"
-    "    return best\n",
-    "春天来了,树上的叶子又绿了。孩子们在公园里玩,老人坐在长椅上看报纸。"
-    "河边有很多人在散步,远处可以看见山。",
-    "夏の朝は早く明るくなります。海の近くの町では、人々が市場で魚を買います。"
-    "昼は暑いので、みんな木の下で休みます。",
+    "The village lies between two hills, and a small river runs through it. In the "
+    "morning the baker opens his shop, and people come to buy bread. The children walk "
+    "to school along the river, and the farmers drive to their fields. At noon the bell "
+    "of the church rings twelve times.",
+    "A program is a list of instructions that a computer follows one after the other. A "
+    "loop repeats some of them, and a condition decides which of them are run. A "
+    "function gives a name to a few instructions, so that they can be used again in "
+    "another place.",
+    "In autumn the leaves turn yellow and red before they fall. The days become shorter, "
+    "and the first cold nights arrive. Many birds fly south, where they find food in the "
+    "winter. In spring they come back to the same trees and build their nests again.",
+    "def mean(values):\n    total = 0\n    for value in values:\n        total = total + "
+    "value\n    return total / len(values)\n\n\ndef largest(values):\n    best = values[0]\n   "
+    " for value in values:\n        if value > best:\n            best = value\n    return "
+    "best\n",
+    "春天来了,树上的叶子又绿了。孩子们在公园里玩,老人坐在长椅上看报纸。河边有很多人在散步,远处可以看见山。",
+    "夏の朝は早く明るくなります。海の近くの町では、人々が市場で魚を買います。昼は暑いので、みんな木の下で休みます。",
 )
 """About a thousand tokens of ordinary text: a repaired model should find them no stranger."""

@@ -13,6 +13,7 @@ from lens_core.tree.result import ContributionGraph
 from lens_core.tree.run import GraphRun, graph_run
 from lens_core.tree.states import node_details
 from lens_core.tree.statistics import graph_statistics, graph_statistics_steps
+from lens_core.tree.strongest import strongest_share
 
 __all__ = [
     "Agreement",
@@ -33,5 +34,6 @@ __all__ = [
     "head_details",
     "head_maps",
     "node_details",
+    "strongest_share",
     "verify",
 ]

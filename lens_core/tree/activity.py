@@ -102,9 +102,9 @@ def prompt_activity(
     index: int,
     visit: Visit,
     flow: Influence,
+    *,
     options: Weighing,
     codes: Codes,
-    *,
     n_layers: int,
     n_heads: int,
 ) -> PromptActivity:
@@ -137,7 +137,7 @@ def _heads(
     size = np.zeros_like(weight)
     np.add.at(size, place, np.abs(part) if options.measure.metric == "logit" else part)
     layer = codes.level(states) // len(LETTERS)
-    return _by_layer(layer, active, weight, size * held[:, None], shape)
+    return _by_layer(layer, active, weight, size * held[:, None], shape=shape)
 
 
 def _mlps(visit: Visit, flow: Influence, codes: Codes, n_layers: int) -> Active:
@@ -147,7 +147,7 @@ def _mlps(visit: Visit, flow: Influence, codes: Codes, n_layers: int) -> Active:
     weight = edges.weight[chosen].astype(np.float64)
     passed = flow.edges[chosen].astype(np.float64)
     layer = level[chosen] // len(LETTERS)
-    return _by_layer(layer, np.ones(len(weight), bool), weight, passed, (n_layers,))
+    return _by_layer(layer, np.ones(len(weight), bool), weight, passed, shape=(n_layers,))
 
 
 def _by_layer(
@@ -155,6 +155,7 @@ def _by_layer(
     active: Bool[np.ndarray, "state ..."],
     weight: Float[np.ndarray, "state ..."],
     influence: Float[np.ndarray, "state ..."],
+    *,
     shape: tuple[int, ...],
 ) -> Active:
     """States as counts, mean weights and summed influence of each layer."""

@@ -19,6 +19,7 @@ from lens_core.errors import InputError
 from lens_core.lens.options import whole_number
 from lens_core.models import LoadedModel
 from lens_core.records import plain
+from lens_core.tree.intervals import NORMAL
 from lens_core.tree.knock_out import MAX_PARTS, Verification, verify
 from lens_core.tree.nodes import Node
 from lens_core.tree.parts import Part
@@ -26,8 +27,6 @@ from lens_core.tree.pushed import detail_header
 from lens_core.tree.result import ContributionGraph
 from lens_core.tree.run import GraphRun, check_run
 from lens_core.tree.visiting import ATTENTION, FFN
-
-_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def rank_correlation(
         return RankCorrelation(rho, None, None, n)
     if abs(rho) == 1.0:
         return RankCorrelation(rho, rho, rho, n)
-    half = _NORMAL_95 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = NORMAL * math.sqrt((1 + rho**2 / 2) / (n - 3))
     middle = math.atanh(rho)
     return RankCorrelation(rho, math.tanh(middle - half), math.tanh(middle + half), n)
 

@@ -25,10 +25,11 @@ from lens_core.tree.nodes import Codes, Node
 from lens_core.tree.options import pruning
 from lens_core.tree.result import ContributionGraph
 
-_SAME_MODEL = ("class", "n_layers", "weights_sha256", "dtype", "quantization", "tokenizer_sha256")
+SAME_MODEL = ("class", "n_layers", "weights_sha256", "dtype", "quantization", "tokenizer_sha256")
+"""What has to be the same in the "model" of two headers for their numbers to be compared."""
 _REST = ("bias", "mixer", "lost")
 _KIND_BITS = 3
-_HALF = 33
+_SRC_SHIFT = 33
 """An edge as one number: 30 bits for each of its ends, 3 for its kind."""
 
 
@@ -55,7 +56,7 @@ def graph_difference(
     flow = Sides(*(_spread(keys, side.keys, side.graph.edges.influence) for side in coded))
     listed = _largest(flow.difference, max_edges)
     weight = Sides(*(_spread(keys, side.keys, side.graph.edges.weight) for side in coded))
-    src, dst, kind = _ends(keys[listed], codes)
+    src, dst, kind = _ends(keys[listed])
     order = np.lexsort((kind, src, -dst))
     roots = np.unique(np.concatenate([side.roots for side in coded]))
     nodes = np.unique(np.concatenate([roots, src, dst]))
@@ -154,14 +155,14 @@ class _Coded:
         nodes = np.array([code(node) for node in graph.nodes], np.int64)
         roots = np.array([code(Node.of(name)) for name in graph.options["root"]["nodes"]])
         edges = graph.edges
-        keys = (nodes[edges.src] << _HALF) + (nodes[edges.dst] << _KIND_BITS) + edges.kind
+        keys = (nodes[edges.src] << _SRC_SHIFT) + (nodes[edges.dst] << _KIND_BITS) + edges.kind
         return _Coded(graph, positions, roots, nodes, keys)
 
 
-def _ends(keys: Int[np.ndarray, " edge"], codes: Codes) -> tuple[np.ndarray, ...]:
+def _ends(keys: Int[np.ndarray, " edge"]) -> tuple[np.ndarray, ...]:
     """Source, destination and kind of edges."""
-    dst = (keys & ((1 << _HALF) - 1)) >> _KIND_BITS
-    return keys >> _HALF, dst, keys & ((1 << _KIND_BITS) - 1)
+    dst = (keys & ((1 << _SRC_SHIFT) - 1)) >> _KIND_BITS
+    return keys >> _SRC_SHIFT, dst, keys & ((1 << _KIND_BITS) - 1)
 
 
 def _spread(
@@ -214,7 +215,7 @@ def _check_alike(a: ContributionGraph, b: ContributionGraph) -> None:
         InputError: names what differs, and what to do.
     """
     models = [graph.header["model"] for graph in (a, b)]
-    for key in _SAME_MODEL:
+    for key in SAME_MODEL:
         if models[0].get(key) != models[1].get(key):
             raise InputError(
                 f"The graphs are of different models: {_named(models[0], key)} and "

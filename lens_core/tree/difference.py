@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from lens_core import records
 from lens_core.errors import InputError
 from lens_core.records import plain
+from lens_core.tree.exports import difference_table
 from lens_core.tree.nodes import Node
 from lens_core.tree.visiting import EDGE_KINDS
 
@@ -147,6 +148,11 @@ class GraphDifference:
             "influence": plain(rest),
             "final": plain(final),
         }
+
+    def to_csv(self) -> str:
+        """One row an edge: src, dst (by column), kind, the tokens of both ends in A and in B as JSON
+        texts (empty where a prompt has none), weight and influence in A, in B, and B's less A's."""
+        return difference_table(self)
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> GraphDifference:

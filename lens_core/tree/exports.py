@@ -13,6 +13,7 @@ from lens_core.tokens import label
 from lens_core.tree.nodes import Node
 
 if TYPE_CHECKING:
+    from lens_core.tree.difference import GraphDifference
     from lens_core.tree.result import ContributionGraph
 
 CSV_COLUMNS = (
@@ -46,6 +47,29 @@ def csv_table(graph: ContributionGraph) -> str:
             text = json.dumps(tokens[node.position]["text"], ensure_ascii=False)
             row += [node.position, text]
         writer.writerow([*row, repr(edge["w"]), repr(edge["influence"]), _heads(edge)])
+    return out.getvalue()
+
+
+def difference_table(difference: GraphDifference) -> str:
+    """The table that `GraphDifference.to_csv` describes."""
+    columns = {
+        "a": (difference.positions_a, difference.header["input"]["a"]["tokens"]),
+        "b": (difference.positions_b, difference.header["input"]["b"]["tokens"]),
+    }
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ends = [f"{end}_token_{side}" for end in ("src", "dst") for side in columns]
+    values = [f"{name}{side}" for name in ("w", "influence") for side in ("_a", "_b", "")]
+    writer.writerow(["src", "dst", "kind", *ends, *values])
+    for edge in difference.edge_list():
+        row = [edge["src"], edge["dst"], edge["kind"]]
+        for end in ("src", "dst"):
+            column = Node.of(edge[end]).position
+            for positions, tokens in columns.values():
+                at = positions[column]
+                text = "" if at < 0 else json.dumps(tokens[at]["text"], ensure_ascii=False)
+                row.append(text)
+        writer.writerow([*row, *(repr(edge[name]) for name in values)])
     return out.getvalue()
 
 

@@ -18,17 +18,20 @@ from lens_core.errors import InputError
 from lens_core.models import LoadedModel
 from lens_core.records import plain
 from lens_core.tree.activity import REST, Active, PromptActivity
+from lens_core.tree.intervals import NORMAL
 
 SCHEMA = "lens_core/graph_statistics/1"
 _MEASURES = ("weight_active", "weight", "influence_active", "influence")
 _OPTIONS = ("root", "metric", "granularity", "bias", "numerics", "threshold", "template", "special")
-_NORMAL = 1.959963984540054
-"""Quantile of the normal distribution that leaves 2.5 % on either side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A frequency or mean with the ends of its 95 % interval; NaN where there is none."""
+    """A frequency or mean with the ends of its 95 % interval; NaN where there is none.
+
+    In float64, unlike results of a single run: a variance is the small difference of large sums
+    over many prompts, and a few numbers for each head take no room that is worth rounding them.
+    """
 
     mean: Float[np.ndarray, "*component"]
     low: Float[np.ndarray, "*component"]
@@ -245,10 +248,10 @@ class _Totals:
 
 def _frequency(active: Int[np.ndarray, "*component"], count: int) -> Estimate:
     """Wilson's interval, which stays within 0 and 1 and has a width even at its ends."""
-    share, square = active / count, _NORMAL**2
+    share, square = active / count, NORMAL**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     spread = np.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    half = _NORMAL * spread / (1 + square / count)
+    half = NORMAL * spread / (1 + square / count)
     return Estimate(share, np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0))
 
 

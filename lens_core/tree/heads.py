@@ -44,6 +44,9 @@ class EdgeDetails:
     """How much each head looks from the destination to the source."""
     length: Float[np.ndarray, " head"]
     """L2 norm of what each head moves, as it is added to the stream."""
+    moved: float
+    """L2 norm of what all heads together move, so less than the sum of their lengths where they
+    cancel each other; 0 for edges without attention."""
     kv_head: Int[np.ndarray, " head"]
     """The key/value head that each head reads."""
     kv_contribution: Float[np.ndarray, " kv_head"]
@@ -131,13 +134,27 @@ def edge_details(
         into = Node("I", dst.layer, dst.position) if dst.letter == "M" else dst
         (row,) = source.rows(into.layer, into.letter, [into.position])
         shares, weight, degenerate = _shares(row, options, kind, position=into.position, src=src)
-        pattern, length = _moved(source, into, src) if kind == "attention" else (shares, shares)
+        pattern = length = np.zeros(0, np.float32)
+        moved = 0.0
+        if kind == "attention":
+            pattern, length, moved = _moved(source, into, src)
         header = detail_header(loaded, "graph_edge", run)
     groups = _groups(loaded) if kind == "attention" else np.zeros(0, np.int64)
     by_group = np.zeros(loaded.facts.n_kv_heads if len(groups) else 0, np.float32)
     np.add.at(by_group, groups, shares)
     return EdgeDetails(
-        header, src.id, dst.id, kind, weight, shares, pattern, length, groups, by_group, degenerate
+        header=header,
+        src=src.id,
+        dst=dst.id,
+        kind=kind,
+        weight=weight,
+        contribution=shares,
+        pattern=pattern,
+        length=length,
+        moved=moved,
+        kv_head=groups,
+        kv_contribution=by_group,
+        degenerate=degenerate,
     )
 
 
@@ -237,8 +254,8 @@ def _shares(
 
 def _moved(
     source: RowSource, dst: Node, src: Node
-) -> tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]]:
-    """Pattern and length of what every head moves along an edge."""
+) -> tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"], float]:
+    """Pattern and length of what every head moves along an edge, and the length of their sum."""
     parts = source.dissection.heads(dst.layer)
     assert parts is not None
     at, key = dst.position, src.position
@@ -247,9 +264,10 @@ def _moved(
     if parts.gate is not None:
         values = values * parts.gate[at]
     pattern = parts.pattern[:, at, key]
-    vectors = torch.einsum("hv,hvd->hd", values, parts.weight)
-    lengths = vectors.norm(2, -1) * pattern * parts.factor[at].abs()
-    return pattern.cpu().numpy(), lengths.cpu().numpy()
+    vectors = torch.einsum("hv,hvd->hd", values, parts.weight) * pattern[:, None]
+    vectors = vectors * parts.factor[at]
+    lengths = vectors.norm(2, -1).cpu().numpy()
+    return pattern.cpu().numpy(), lengths, float(vectors.sum(0).norm())
 
 
 def _of_head(parts: HeadParts, head: int, at: int) -> Float[Tensor, "key d_model"]:

@@ -21,7 +21,7 @@ from lens_core.errors import InputError, NotExactError
 from lens_core.lens.options import target_id
 from lens_core.memory import free_bytes
 from lens_core.models import LoadedModel
-from lens_core.progress import portion
+from lens_core.progress import portion, tick, while_done
 from lens_core.records import plain
 from lens_core.self_check import relative_error
 from lens_core.tree.knocked import knocked_out
@@ -151,8 +151,8 @@ def verify(
     with loaded.lock:
         check_run(run, loaded, None)
         rows = [removal(loaded, run, place) for place in places]
-        found = _Measured(wanted, against)
-        _measure(loaded, run, rows, position, found)
+        ids, state = run.ids[: position + 1], run.trace.stream[-1, position]
+        found = _measure(loaded, _Task(ids, state, rows, wanted, against))
         header = detail_header(loaded, "graph_verification", run)
     columns = found.columns()
     tokens = {wanted, *columns["top_ids"].tolist()} | ({against} if against is not None else set())
@@ -199,12 +199,25 @@ def _placed(loaded: LoadedModel, parts: Sequence[Part], length: int, position: i
     return places
 
 
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is to be removed, and what is measured."""
+
+    ids: Int[Tensor, " position"]
+    """The prompt up to the position whose prediction is measured."""
+    state: Float[Tensor, " d_model"]
+    """Its last state in the graph's run, which a run without changes must give again."""
+    rows: list[Removal]
+    target: int
+    foil: int | None
+
+
 class _Measured:
     """Predictions as they come, compared with the original of the same batch."""
 
-    def __init__(self, target: int, foil: int | None) -> None:
-        self.target = target
-        self.foil = foil
+    def __init__(self, task: _Task) -> None:
+        self.target = task.target
+        self.foil = task.foil
         self.original = (0.0, 0.0)
         self._rows: list[tuple[float, float, float, int, float]] = []
 
@@ -241,58 +254,60 @@ class _Measured:
         return {n: np.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)}
 
 
-def _measure(
-    loaded: LoadedModel, run: GraphRun, rows: list[Removal], position: int, found: _Measured
-) -> None:
+def _measure(loaded: LoadedModel, task: _Task) -> _Measured:
     """Run all rows in batches that hold the original, too; one by one where batches differ."""
-    ids, wanted = run.ids[: position + 1], run.trace.stream[-1, position]
-    size = min(_batch_rows(loaded, len(ids)) - 1, len(rows))
-    if size > 1 and _batches(loaded, ids, rows, wanted, size, found):
-        return
-    _one_by_one(loaded, ids, rows, wanted, found)
+    size = min(_batch_rows(loaded, len(task.ids)) - 1, len(task.rows))
+    return _batches(loaded, task, size) if size > 1 else _one_by_one(loaded, task)
 
 
-def _batches(
-    loaded: LoadedModel,
-    ids: Tensor,
-    rows: list[Removal],
-    wanted: Tensor,
-    size: int,
-    found: _Measured,
-) -> bool:
-    """Measure all rows in batches; False when a batch does not do what a single run does."""
-    starts = range(0, len(rows), size)
+def _batches(loaded: LoadedModel, task: _Task, size: int) -> _Measured:
+    """Measure all rows in batches; one by one when a batch does not do what a single run does.
+
+    Raises:
+        NotExactError: a single run does not do it either.
+    """
+    found = _Measured(task)
+    starts = range(0, len(task.rows), size)
     for index, start in enumerate(starts):
         with portion(index, len(starts)):
-            batch: list[Removal] = [(), *rows[start : start + size]]
-            logits, states = knocked_out(loaded, ids, batch)
-        if relative_error(states[:1], wanted[None]) > loaded.self_check.bound:
-            return False
+            batch: list[Removal] = [(), *task.rows[start : start + size]]
+            logits, states = knocked_out(loaded, task.ids, batch)
+        if not _error(states[:1], task) <= loaded.self_check.bound:
+            # What earlier batches gave is dropped: all parts are measured in the same way. Ticks
+            # never fall, so they stay where they are until the single runs are through.
+            with while_done("layer", index + 1, len(starts)):
+                found = _one_by_one(loaded, task)
+            tick("layer", len(starts), len(starts))
+            return found
         found.add(logits[0], list(logits[1:]))
-    return True
+    return found
 
 
-def _one_by_one(
-    loaded: LoadedModel, ids: Tensor, rows: list[Removal], wanted: Tensor, found: _Measured
-) -> None:
+def _one_by_one(loaded: LoadedModel, task: _Task) -> _Measured:
     """Measure every row in a run of its own.
 
     Raises:
         NotExactError: the model does not do again what it did in the graph's run.
     """
-    count = len(rows) + 1
+    found, count = _Measured(task), len(task.rows) + 1
     with portion(0, count):
-        (original,), states = knocked_out(loaded, ids, [()])
-    error, bound = relative_error(states, wanted[None]), loaded.self_check.bound
+        (original,), states = knocked_out(loaded, task.ids, [()])
+    error, bound = _error(states, task), loaded.self_check.bound
     if not error <= bound:
         raise NotExactError(
             f"The same prompt run again differs by {error:.1e} from the graph's run, and the bound "
             f"is {bound:.0e}: the effect of a part cannot be told from that."
         )
-    for index, row in enumerate(rows, 1):
+    for index, row in enumerate(task.rows, 1):
         with portion(index, count):
-            (changed,), _ = knocked_out(loaded, ids, [row])
+            (changed,), _ = knocked_out(loaded, task.ids, [row])
         found.add(original, [changed])
+    return found
+
+
+def _error(states: Float[Tensor, "row d_model"], task: _Task) -> float:
+    """How far the last state of a run without changes is from that of the graph's run."""
+    return relative_error(states, task.state[None])
 
 
 def _batch_rows(loaded: LoadedModel, length: int) -> int:

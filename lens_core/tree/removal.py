@@ -72,7 +72,7 @@ def removal(loaded: LoadedModel, run: GraphRun, place: Place) -> Removal:
     if place.kind == "token":
         return _token(loaded, run, place.dst.position)
     if place.kind == "attention":
-        return _attention(loaded, run, place, parts)
+        return _attention(run, place, parts)
     if place.kind == "ffn":
         return _mlp(loaded, run, place, parts)
     if place.kind == "residual":
@@ -87,7 +87,7 @@ def _add(add: AddMap | None) -> AddMap:
     return add
 
 
-def _attention(loaded: LoadedModel, run: GraphRun, place: Place, parts: LayerParts) -> Removal:
+def _attention(run: GraphRun, place: Place, parts: LayerParts) -> Removal:
     """Pattern times values times gate, out of what the output projection reads."""
     attention = run.attention[place.dst.layer]
     assert attention is not None

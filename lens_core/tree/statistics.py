@@ -86,20 +86,44 @@ class _Plan:
 def graph_statistics(
     loaded: LoadedModel,
     prompts: Sequence[str | Tensor],
-    **options: Any,
+    *,
+    root: int | str | Sequence[int | str] = -1,
+    threshold: int | float = 0.04,
+    mode: str = "per_part",
+    bias: str = "part",
+    metric: str = "l1",
+    template: str | None = None,
+    special: str = "default",
+    max_tokens: int | None = None,
+    known: Iterable[PromptActivity] = (),
 ) -> GraphStatistics:
     """How often each head and MLP is active in the trees of many prompts, and how much they add.
+
+    Prompts that cannot be read (empty, too long, shorter than the root asks for) are left out,
+    and the result says why.
 
     Args:
         loaded: the model.
         prompts: texts, or token ids [position].
-        options: those of `graph_statistics_steps`.
+        root: what the trees explain; see `contribution_graph`.
+        threshold: shares up to it are left out, 0 to 1.
+        mode: "per_part" or "per_edge".
+        bias: "part" or "ignore".
+        metric: l1, l2, projection, norm, or logit (of each prompt's own prediction).
+        template: None for plain text, "chat" for one turn of the user.
+        special: special tokens added to texts: default, none or bos.
+        max_tokens: leave longer prompts out.
+        known: prompts that were read before; they are not read again.
 
     Raises:
         InputError: an argument outside its range, or no prompt that can be read.
         NotExactError: this model cannot be taken apart into heads exactly.
     """
-    (result,) = deque(graph_statistics_steps(loaded, prompts, **options), maxlen=1)
+    steps = graph_statistics_steps(
+        loaded, prompts, root=root, threshold=threshold, mode=mode, bias=bias, metric=metric,
+        template=template, special=special, max_tokens=max_tokens, known=known,
+    )  # fmt: skip
+    (result,) = deque(steps, maxlen=1)
     assert isinstance(result, GraphStatistics)
     return result
 
@@ -120,21 +144,7 @@ def graph_statistics_steps(
 ) -> Iterator[StatisticsStep | GraphStatistics]:
     """`graph_statistics`, one prompt after another; the last item is the result.
 
-    Prompts that cannot be read (empty, too long, shorter than the root asks for) are left out,
-    and the result says why.
-
-    Args:
-        loaded: the model.
-        prompts: texts, or token ids [position].
-        root: what the trees explain; see `contribution_graph`.
-        threshold: shares up to it are left out, 0 to 1.
-        mode: "per_part" or "per_edge".
-        bias: "part" or "ignore".
-        metric: l1, l2, projection, norm, or logit (of each prompt's own prediction).
-        template: None for plain text, "chat" for one turn of the user.
-        special: special tokens added to texts: default, none or bos.
-        max_tokens: leave longer prompts out.
-        known: prompts that were read before; they are not read again.
+    The arguments are those of `graph_statistics`.
 
     Raises:
         InputError: an argument outside its range, or no prompt that can be read.
@@ -197,7 +207,7 @@ def _read(
     sizes = {"n_layers": loaded.n_layers, "n_heads": loaded.facts.n_heads}
     try:
         with while_done("prompt", *done):
-            found = _activity(loaded, plan, index, prompt, sizes)
+            found = _activity(loaded, plan, index, prompt, sizes=sizes)
     except (PromptError, InputError) as error:
         # All other arguments are checked by now, so it is about this prompt.
         found = skipped(index, str(error), **sizes)
@@ -207,7 +217,7 @@ def _read(
 
 @torch.no_grad()
 def _activity(
-    loaded: LoadedModel, plan: _Plan, index: int, prompt: str | Tensor, sizes: dict[str, int]
+    loaded: LoadedModel, plan: _Plan, index: int, prompt: str | Tensor, *, sizes: dict[str, int]
 ) -> PromptActivity:
     if isinstance(prompt, str):
         prompt = loaded.tokenize(prompt, template=plan.template, special=plan.special)
@@ -223,4 +233,5 @@ def _activity(
         options = plan.weighing(measure)
         found = visit(RowSource(loaded, run, measure), options, roots, max_heads=sizes["n_heads"])
     flow = influence(found, len(ids), magnitude=plan.metric == "logit")
-    return prompt_activity(index, found, flow, options, Codes(len(ids)), **sizes)
+    codes = Codes(len(ids))
+    return prompt_activity(index, found, flow, options=options, codes=codes, **sizes)

@@ -66,9 +66,9 @@ class Chosen:
             "granularity": self.granularity,
             "prune": None if whole else [1.0, float(self.keep)],
             "max_edges": MAX_EDGES,
-            "other_prompt": self.other or None,
         }
 
     def view(self) -> dict[str, Any]:
         """What the page shows of it."""
-        return {**self.graph(), "normalise": self.normalise, "k": self.k, "side": self.side}
+        shown = {"normalise": self.normalise, "k": self.k, "side": self.side}
+        return {**self.graph(), **shown, "other_prompt": self.other or None}

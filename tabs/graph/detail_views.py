@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tabs.graph.session import Session
-from tabs.graph.views import MAX_MAP, PAGE, column, key_of, place, place_of, selection_of
+from tabs.graph.views import MAX_MAP, PAGE, column, key_of, place, place_of, selection_of, stage
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -31,9 +31,11 @@ def node_stack(detail: Detail, session: Session, neuron: int | None = None) -> d
 
     `neuron` is the place of the one that was chosen among those that are listed.
     """
-    views = [_view("node", "selection", node_head(detail, session, neuron))]
+    views = [_view("node", "selection", node_head(detail, session))]
     if detail["top"] is not None:
         views.append(_view("state", "table", state_table(detail)))
+    if detail["neurons"] is not None and detail["neurons"]["experts"] is not None:
+        views.append(_view("experts", "bars", experts_bars(detail["neurons"])))
     if detail["neurons"] is not None:
         views.append(_view("neurons", "table", neurons_table(detail, neuron)))
     if detail["pushed"] is not None:
@@ -60,6 +62,7 @@ def _of(detail: Detail) -> dict[str, Any]:
         of["head"] = "all" if detail["head"]["head"] is None else detail["head"]["head"]
     if "src" in detail:
         of["heads"] = head_order(detail)
+        of["start"] = _window(len(detail["input"]["ids"]), place_of(detail["dst"])[2])[0]
     elif detail["neurons"] is not None:
         of["neurons"] = detail["neurons"]["neuron"]
         of["experts"] = detail["neurons"]["expert"]
@@ -74,8 +77,7 @@ def edge_head(detail: Detail, session: Session) -> dict[str, Any]:
         weight, influence = session.weights[key_of(detail)]
         facts += [_fact("weight", _number(weight)), _fact("influence", _percent(influence))]
     if detail["kind"] == "attention":
-        length = sum(value**2 for value in detail["length"]) ** 0.5
-        facts.append(_fact("moved", _number(length, 2)))
+        facts.append(_fact("moved", _number(detail["moved"], 2)))
     return {
         "kicker": phrase(f"graph.selected_{detail['kind']}"),
         "from": place(detail["src"], tokens),
@@ -87,7 +89,7 @@ def edge_head(detail: Detail, session: Session) -> dict[str, Any]:
     }
 
 
-def node_head(detail: Detail, session: Session, neuron: int | None) -> dict[str, Any]:
+def node_head(detail: Detail, session: Session) -> dict[str, Any]:
     """The head of the inspector for a node."""
     facts = [_fact("length", _number(detail["length"], 2))]
     if detail["node"] in session.nodes:
@@ -131,8 +133,8 @@ def measured(found: Detail | None) -> dict[str, Any] | None:
     rows = [
         ("logit", f"{logit} ({_signed(part['logit_change'], 3)})"),
         ("p", _change(_percent(before["p"]), _percent(part["p"]))),
-        ("kl", f"{part['kl']:.3f} nats"),
-        ("top", f"{vocab[str(part['top_id'])]['text']!r} {_percent(part['top_p'])}"),
+        ("kl", phrase("graph.nats", value=_number(part["kl"]))),
+        ("top", {"entry": vocab[str(part["top_id"])], "text": _percent(part["top_p"])}),
     ]
     return {
         "rows": [{"label": phrase(f"graph.measured_{key}"), "value": value} for key, value in rows],
@@ -182,7 +184,7 @@ def head_maps(detail: Detail, tokens: list[dict[str, Any]]) -> dict[str, Any]:
     """Where the chosen head looks, and what it contributes from there."""
     maps = detail["maps"]
     source, target = place_of(detail["src"])[2], place_of(detail["dst"])[2]
-    start, end = _window(len(tokens), source, target)
+    start, end = _window(len(tokens), target)
     tables = [
         [short(row[start : start + at + 1]) for at, row in enumerate(maps[name][start:end])]
         for name in ("pattern", "contribution")
@@ -206,8 +208,8 @@ def head_maps(detail: Detail, tokens: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _window(length: int, source: int, target: int) -> tuple[int, int]:
-    """The positions that a map shows: up to the target, and from the source where it is near."""
+def _window(length: int, target: int) -> tuple[int, int]:
+    """The positions that a map shows: all, or those up to the target."""
     if length <= MAX_MAP:
         return 0, length
     end = max(target + 1, MAX_MAP)
@@ -268,7 +270,7 @@ def state_table(detail: Detail, *, root: bool = False) -> dict[str, Any]:
     ]
     if changes is not None:
         columns.append(column("since", "change", phone=True))
-        columns[-1]["label"] = phrase("graph.column_since", before=detail["predecessor"])
+        columns[-1]["label"] = phrase("graph.column_since", before=stage(detail["predecessor"]))
         for row, change in zip(rows, changes, strict=True):
             row.append(change)
     title = phrase("graph.root_state" if root else "graph.state")
@@ -287,6 +289,28 @@ def state_table(detail: Detail, *, root: bool = False) -> dict[str, Any]:
     }
 
 
+def experts_bars(found: Detail) -> dict[str, Any]:
+    """The experts that the token was sent to, and what each contributes."""
+    pairs = zip(found["experts"], found["expert_contribution"], strict=True)
+    rows = [
+        {
+            "label": phrase("graph.expert_shared")
+            if expert < 0
+            else phrase("graph.expert", expert=expert),
+            "value": short(value),
+        }
+        for expert, value in pairs
+    ]
+    return {
+        "title": phrase("graph.experts"),
+        "how": phrase("graph.experts_how"),
+        "kind": "share",
+        "rows": rows,
+        "high": max((row["value"] for row in rows), default=1) or 1,
+        "format": "number",
+    }
+
+
 def neurons_table(detail: Detail, chosen: int | None = None) -> dict[str, Any]:
     """The neurons of an MLP with the largest contributions, and the tokens that they write."""
     found, vocab = detail["neurons"], detail["vocab"]
@@ -295,7 +319,7 @@ def neurons_table(detail: Detail, chosen: int | None = None) -> dict[str, Any]:
         column("neuron", "text", phone=True),
         column("activation", "signed", digits=2),
         column("contribution", "number", digits=3, phone=True),
-        column("writes", "text", phone=True),
+        column("writes", "token", phone=True),
     ]
     rows = []
     for index, neuron in enumerate(found["neuron"]):
@@ -309,7 +333,6 @@ def neurons_table(detail: Detail, chosen: int | None = None) -> dict[str, Any]:
         rows.append([
             name, short(found["activation"][index]), short(found["contribution"][index]), written,
         ])  # fmt: skip
-    columns[-1]["kind"] = "token"
     title = phrase("graph.neurons", n=len(rows), of=found["n_neurons"])
     return {
         "title": title,

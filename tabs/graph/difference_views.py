@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabs.graph.views import KINDS, LETTERS, PAGE, TABLE, column, place_of
+from tabs.graph.views import KINDS, PAGE, TABLE, column, place
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -79,7 +79,7 @@ def links_table(difference: dict[str, Any]) -> dict[str, Any]:
             column("kind", "text"),
             column("first", "percent"),
             column("second", "percent"),
-            column("change", "signed", digits=3, phone=True),
+            column("change", "percent", phone=True),
         ],
         "rows": [_row(edge, tokens) for edge in listed],
         "sort": None,
@@ -97,11 +97,7 @@ def strongest(difference: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(edge: dict[str, Any], tokens: Tokens) -> list[Any]:
-    ends = []
-    for end in (edge["src"], edge["dst"]):
-        letter, layer, position = place_of(end)
-        label = phrase(f"graph.place_{LETTERS[letter]}", layer=layer)
-        ends.append({"label": label, "token": tokens[position]})
     kind = {"text": phrase(f"graph.kind_{edge['kind']}"), "tone": edge["kind"]}
     shares = [short(edge[f"influence_{side}"]) for side in "ab"]
+    ends = [place(edge[end], tokens) for end in ("src", "dst")]
     return [*ends, kind, *shares, short(edge["influence"])]

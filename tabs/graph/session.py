@@ -79,8 +79,12 @@ class Session:
             found = [moved(of[name], self.columns[side]) for name in names]
             if None not in found:
                 session = self if side == "a" else self._other()
-                return session, {**of, **dict(zip(names, found, strict=True))}
+                return session, {**of, **dict(zip(names, found, strict=True)), "side": side}
         return self, of
+
+    def column(self, position: int, side: str) -> int:
+        """The column of a position of one prompt; without columns it is the position."""
+        return position if self.columns is None else self.columns[side].index(position)
 
     def _other(self) -> Session:
         """The other prompt of a difference, on its own."""
@@ -89,11 +93,21 @@ class Session:
         tokens = self.other_tokens
         return replace(self, shared=shared, tokens=tokens, root=LAST, weights={}, nodes={})
 
+    @property
+    def is_difference(self) -> bool:
+        """Whether two graphs are subtracted."""
+        edited = self.shared["edit"] is not None
+        return bool(self.chosen.other) or (edited and self.chosen.side == "difference")
+
     def asked(self) -> dict[str, Any]:
-        """The arguments of the graph that is drawn."""
-        before_edit = self.chosen.side == "difference"
-        options = {**self.chosen.graph(), "root": self.root, "before_edit": before_edit}
-        return {**self._model(), **options}
+        """The arguments of the graph, or of the difference, that is drawn."""
+        two = {"other_prompt": self.chosen.other or None}
+        return {**self.of_one_graph(), **two, "before_edit": self.chosen.side == "difference"}
+
+    def of_one_graph(self) -> dict[str, Any]:
+        """The arguments of the graph of this prompt alone."""
+        root = -1 if self.chosen.root == LAST else self.root
+        return {**self._model(), **self.chosen.graph(), "root": root}
 
     def detail(self) -> dict[str, Any]:
         """The arguments that every detail takes."""

@@ -74,8 +74,11 @@ def _tokens_table(found: dict[str, Any], tokens: list[dict[str, Any]]) -> dict[s
     }
 
 
-def statistics_map(found: dict[str, Any]) -> dict[str, Any]:
-    """Layers x heads, and the MLP beside them: how often each is active, and how much it gives."""
+def statistics_map(found: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
+    """Layers x heads, and the MLP beside them: how often each is active, and how much it gives.
+
+    `numbers` are the lines that the prompts stood on.
+    """
     heads, mlps = found["heads"], found["mlps"]
     layers = range(len(mlps["active"]))[::-1]
     n_heads = len(heads["active"][0])
@@ -113,7 +116,7 @@ def statistics_map(found: dict[str, Any]) -> dict[str, Any]:
             for name in tables
         ],
         "selected": None,
-        "notes": _statistics_notes(found),
+        "notes": _statistics_notes(found, numbers),
         "earlier": 0,
         "later": 0,
         "readonly": True,
@@ -134,10 +137,10 @@ def _quantity(name: str, values: list[list[Any]]) -> dict[str, Any]:
     }
 
 
-def _statistics_notes(found: dict[str, Any]) -> list[Any]:
+def _statistics_notes(found: dict[str, Any], numbers: list[int]) -> list[Any]:
     counts, skipped = found["counts"], found["skipped"]
     notes = [phrase("graph.statistics_read", n=counts["prompts"], tokens=counts["tokens"])]
     for one in skipped[:3]:
         reason = one["reason"]
-        notes.append(phrase("graph.statistics_skipped", n=one["index"] + 1, reason=reason))
+        notes.append(phrase("graph.statistics_skipped", n=numbers[one["index"]], reason=reason))
     return notes

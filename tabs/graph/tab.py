@@ -16,7 +16,7 @@ from tabs.prompts import prepared
 from tabs.said import index_of
 from tabs.shell import Shell
 from tabs.viewers import viewer
-from tabs.wiring import PRIVATE, RUN
+from tabs.wiring import AGAIN, PRIVATE, RUN
 from tabs.words import panel_head, phrase, text
 
 
@@ -37,7 +37,7 @@ class Parts:
     @property
     def run(self) -> list[Any]:
         """All of them, in the order of a run's outputs."""
-        viewers = [self.graph, self.links, self.detail, self.root]
+        viewers = [self.graph, self.links, self.detail, self.root, self.agreement]
         return [*viewers, self.side, self.asked_root, self.session]
 
 
@@ -155,18 +155,14 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
 
 def _wire_roots(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -> None:
     """Another root, and another threshold where the one that was asked for leaves nothing."""
-
-    def threshold(event: gr.EventData) -> str:
-        return clicks.threshold(event)
-
     for event, handler, inputs, output in (
-        (parts.graph.root, clicks.root, [parts.session], controls.root),
-        (parts.detail.root, clicks.root, [parts.session], controls.root),
+        (parts.graph.root, clicks.root, [], controls.root),
+        (parts.detail.root, clicks.root, [], controls.root),
         (shell.strip.graph, clicks.position, [parts.session], controls.root),
-        (parts.graph.threshold, threshold, [], controls.threshold),
+        (parts.graph.threshold, clicks.threshold, [], controls.threshold),
     ):
-        event(handler, inputs=inputs, outputs=[output], **PRIVATE).success(
-            None, inputs=shell.bar, js=RUN, **PRIVATE
+        event(handler, inputs=inputs, outputs=[output], trigger_mode="multiple", **PRIVATE).success(
+            None, inputs=shell.bar, js=AGAIN, **PRIVATE
         )
 
 

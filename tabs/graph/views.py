@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tabs.graph.choices import SIGNED, Chosen
+from tabs.graph.choices import SIGNED
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -18,7 +19,7 @@ MAX_MAP = 48
 LETTERS = {"X": "input", "A": "mid", "I": "out", "M": "mlp", "B": "bias", "S": "mixer"}
 
 
-def graph_view(record: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
+def graph_view(record: dict[str, Any]) -> dict[str, Any]:
     """The picture: nodes, edges, tokens, and what is said beside them."""
     places = {node["id"]: index for index, node in enumerate(record["nodes"])}
     edges = record["edges"]
@@ -53,7 +54,7 @@ def graph_view(record: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
         "threshold": record["threshold"]["tau"],
         "n_edges": record["counts"]["edges"],
         "strongest": record["strongest"],
-        "notes": notes(record, chosen),
+        "notes": notes(record),
         "selected": selection_of(record["selected"]),
     }
 
@@ -67,9 +68,8 @@ def root_prediction(record: dict[str, Any], root: str) -> dict[str, Any] | None:
     return {"entry": record["vocab"][str(token)], "p": record["final_p"][position]}
 
 
-def notes(record: dict[str, Any], chosen: Chosen) -> list[Any]:
+def notes(record: dict[str, Any]) -> list[Any]:
     """What has to be known of this graph, in words."""
-    del chosen
     found: list[Any] = []
     residuals = record["residuals"]
     for key in ("degenerate_rows", "all_below_threshold"):
@@ -78,6 +78,8 @@ def notes(record: dict[str, Any], chosen: Chosen) -> list[Any]:
             found.append(phrase(f"graph.{key}", n=len(residuals[key]), places=places))
     if record["threshold"]["mode"] == "per_edge" and not record["threshold"]["renormalise"]:
         found.append(phrase("graph.not_rescaled"))
+    if any(node["kind"] == "mixer" for node in record["nodes"]):
+        found.append(phrase("graph.mixers"))
     if record["metric"] in SIGNED:
         found.append(phrase("graph.signed"))
     return found
@@ -98,11 +100,24 @@ def selection_of(detail: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"node": detail["node"]}
 
 
-def place(node: str, tokens: list[dict[str, Any]]) -> dict[str, Any]:
-    """A node for a table: its layer and stage in words, and its token."""
-    letter, layer, position = place_of(node)
-    label = phrase(f"graph.place_{LETTERS[letter]}", layer=layer)
-    return {"label": label, "token": tokens[position]}
+def place(node: str, tokens: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """A node for a table: its layer and stage in words, and its token.
+
+    Where the text of the token stands more than once, its position tells which one it is.
+    """
+    position = place_of(node)[2]
+    token = tokens[position]
+    label = stage(node)
+    texts = [one["text"] for one in tokens if one is not None]
+    if token is not None and texts.count(token["text"]) > 1:
+        label = phrase("graph.at", place=label, position=position)
+    return {"label": label, "token": token}
+
+
+def stage(node: str) -> dict[str, Any]:
+    """Layer and stage of a node in words."""
+    letter, layer, _ = place_of(node)
+    return phrase(f"graph.place_{LETTERS[letter]}", layer=layer)
 
 
 def links_table(record: dict[str, Any], measured: dict[str, float] | None = None) -> dict[str, Any]:

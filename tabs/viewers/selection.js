@@ -2,7 +2,7 @@
 // {"kicker", "from": {"token": record, "label"}, "to" (null for a node), "facts": [{"label", "value"}],
 // "measured": {"rows": [{"label", "value"}], "text"}, "actions": [{"name": "verify" | "root", "label"}],
 // "note"}. Triggers "verify" and "root".
-const { make, mount, phrase, recordChip, refill, t } = lens;
+const { chip, make, mount, phrase, recordChip, refill, t } = lens;
 
 function end({ token, label }) {
   const words = phrase(label);
@@ -19,9 +19,14 @@ function subject({ from, to }) {
   return box;
 }
 
+// A text, or a token with a text behind it.
+function amount(value) {
+  return value?.entry ? make("dd", "", chip(value.entry), " ", value.text) : make("dd", "", phrase(value));
+}
+
 function facts(rows) {
   if (!rows?.length) return null;
-  return make("dl", "facts", ...rows.map(({ label, value }) => make("div", "fact", make("dt", "", phrase(label)), make("dd", "", phrase(value)))));
+  return make("dl", "facts", ...rows.map(({ label, value }) => make("div", "fact", make("dt", "", phrase(label)), amount(value))));
 }
 
 function measuredOf(measured) {

@@ -1,6 +1,6 @@
 // The page around the viewers: who has run what, links, messages between components, keys.
 const BAR = ["model", "prompt", "template", "edit"];
-const shell = { tab: null, bar: null, goal: null, ran: {}, runs: {}, wanted: null, waiting: null };
+const shell = { again: false, tab: null, bar: null, goal: null, ran: {}, runs: {}, wanted: null, waiting: null };
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // A message from one component to the viewer whose elem_id it names; nothing goes to the server.
@@ -27,6 +27,12 @@ function run() {
   const start = shell.runs[shell.tab];
   if (start) start();
   else shell.wanted = shell.tab;
+}
+
+// Run now, or as soon as what is running has ended.
+function runAgain() {
+  if (document.body.dataset.lensState === "busy") shell.again = true;
+  else run();
 }
 
 // What the bar says now: [model, prompt, template, edit].
@@ -84,6 +90,9 @@ function register(name, start, ran) {
 function setRan(name, values) {
   shell.ran[name] = values;
   refresh();
+  const { again } = shell;
+  shell.again = false;
+  if (again) setTimeout(run, 0); // once the result is drawn
 }
 
 // The address that brings back what the page shows: the values that are not the defaults, by name.
@@ -150,4 +159,4 @@ document.addEventListener(
   true,
 );
 
-Object.assign(lens, { arrive, go, keep, link, listen, openSheet, openTab, refresh, register, run, setBar, setRan, shell, tell, whenOpen });
+Object.assign(lens, { arrive, go, keep, link, listen, openSheet, openTab, refresh, register, run, runAgain, setBar, setRan, shell, tell, whenOpen });
