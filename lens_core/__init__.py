@@ -55,6 +55,13 @@ _HOME = {
     "repair_many": "repairs",
     "repair_many_steps": "repairs",
     "repair_steps": "repairs",
+    "check_stack": "repairs",
+    "compare_repairs": "repairs",
+    "compare_repairs_steps": "repairs",
+    "evaluate_repair": "repairs",
+    "save_lora": "repairs",
+    "save_merged": "repairs",
+    "strength_curve": "repairs",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -242,19 +242,17 @@ def layers_of(loaded: LoadedModel) -> dict[str, list[bool]]:
     }
 
 
-def strongest_part(loaded: LoadedModel, run: GraphRun, request: GraphRequest) -> float | None:
+def strongest_part(loaded: LoadedModel, run: GraphRun, request: OneGraphRequest) -> float | None:
     """The largest share in the root, where the threshold leaves none."""
-    changes = {"threshold": 0.0, "renormalise": False, "prune": None, "max_edges": None}
-    every = drawn_graph(loaded, run, request.model_copy(update=changes))
-    root = every.options["root"]["nodes"][0]
-    shares = [
-        abs(weight)
-        for edge in every.edge_list()
-        if edge["dst"] == root
-        for weight in ([w for _, w in edge.get("heads", [])] if request.mode == "per_part" else [])
-        or [edge["w"]]
-    ]
-    return max(shares, default=None)
+    from lens_core.tree import strongest_share
+    from lens_core.tree.options import root_nodes
+
+    root = root_nodes(loaded, request.root, len(run.ids))[0].id
+    names = (
+        "mode", "metric", "numerics", "bias", "merge_self", "target", "foil", "granularity"
+    )  # fmt: skip
+    options = {name: getattr(request, name) for name in names}
+    return strongest_share(loaded, run, root, **options)
 
 
 def selected(

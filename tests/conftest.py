@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from families import EVERY, loaded
 from jaxtyping import install_import_hook
 
 # Tiny models: a second thread only waits, and on a busy machine it waits long.
@@ -15,8 +16,10 @@ torch.set_num_threads(1)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from viewer_stage import Stage
     from visits import Visit
 
+    from lens_core.models import LoadedModel
     from tabs.runtime import Runtime
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -39,6 +42,12 @@ class Served:
 
     url: str
     runtime: "Runtime"
+
+    def visit(self, browser: "Browser", **options: Any) -> "Visit":
+        """The page in a visitor's browser."""
+        from visits import Visit
+
+        return Visit(browser, self.url, **options)
 
 
 @pytest.fixture(scope="session")
@@ -64,14 +73,12 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture
-def visits(browser: "Browser", served: Served) -> Iterator[Callable[..., "Visit"]]:
-    """Opens the page in ways of the test's own."""
-    from visits import Visit
+def visits(browser: "Browser", served: "Served | Stage") -> Iterator[Callable[..., Any]]:
+    """Opens the page in ways of the test's own; a module may serve another page than the app."""
+    opened: list[Any] = []
 
-    opened: list[Visit] = []
-
-    def visit(**options: Any) -> Visit:
-        opened.append(Visit(browser, served.url, **options))
+    def visit(**options: Any) -> Any:
+        opened.append(served.visit(browser, **options))
         return opened[-1]
 
     yield visit
@@ -80,6 +87,12 @@ def visits(browser: "Browser", served: Served) -> Iterator[Callable[..., "Visit"
 
 
 @pytest.fixture
-def visit(visits: Callable[..., "Visit"]) -> "Visit":
+def visit(visits: Callable[..., Any]) -> Any:
     """The page as it opens."""
     return visits()
+
+
+@pytest.fixture(params=EVERY)
+def model(request: pytest.FixtureRequest) -> "LoadedModel":
+    """The tiny model of every family."""
+    return loaded(request.param)

@@ -119,7 +119,6 @@ def pushed(**changes: Any) -> dict[str, Any]:
         "promoted": [{"entry": entry(text), "value": value} for text, value in up.items()],
         "suppressed": [{"entry": entry(text), "value": value} for text, value in down.items()],
         "unit": "logit",
-        "empty": None,
         **changes,
     }
 
@@ -136,7 +135,7 @@ def lower(n: int, high: float) -> list[list[float]]:
 def maps(n: int = 8, **changes: Any) -> dict[str, Any]:
     """The attention and the contribution of one head."""
     tokens = TOKENS if n == len(TOKENS) else records(*(f" word{i}" for i in range(n)))
-    attention = {"label": "Attention", "scale": "attention", "high": 1.0, "format": "number"}
+    attention = {"label": "Attention", "scale": "attention", "high": 1.0}
     contribution = {**attention, "label": "Contribution", "high": 0.1}
     return {
         "title": "Head 0: where it looks, what it moves",

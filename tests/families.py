@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lens_core.models import LoadedModel
+    from lens_core.tree import GraphRun
 
 N_LAYERS, D_VOCAB = 3, 97
 IDS = torch.tensor([5, 71, 16, 88, 42, 9, 33])
@@ -303,3 +304,11 @@ def loaded(name: str) -> LoadedModel:
         weights_sha256="0" * 64,
         tokenizer_sha256=None,
     )
+
+
+@cache
+def held(name: str) -> GraphRun:
+    """The forward pass of one family over IDS, shared by the tests of a process."""
+    from lens_core.tree import graph_run
+
+    return graph_run(loaded(name), IDS)

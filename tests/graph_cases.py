@@ -14,6 +14,8 @@ from families import loaded as family
 from viewer_stage import HOSTILE, entry, records
 
 from lens_core import ContributionGraph, LoadedModel, contribution_graph, load_model
+from tabs.graph.views import graph_view
+from tabs.graph_operations import layers_of
 
 CAPITAL = "The capital of France is"
 COPY = "red blue green red blue"
@@ -36,56 +38,10 @@ def graph(prompt: str, **options: Any) -> ContributionGraph:
     return contribution_graph(model, ids, **options)
 
 
-def value_of(
-    found: ContributionGraph, model: LoadedModel, *, name: str = "graph", **changes: Any
-) -> dict[str, Any]:
-    """What the viewer draws of a graph."""
-    record = found.to_json()
-    places = {node["id"]: place for place, node in enumerate(record["nodes"])}
-    kinds = ["residual", "attention", "ffn", "bias", "mixer"]
-    edges = record["edges"]
-    roots = record["root"]["nodes"]
-    last = int(roots[0].split("_")[1])
-    top = f"I{model.n_layers - 1}_{last}"
-    prediction = {
-        "entry": record["vocab"][str(record["final_ids"][last])],
-        "p": record["final_p"][last],
-    }
-    return {
-        "state": "done",
-        "examples": [],
-        "name": name,
-        "title": "How this prediction was built",
-        "n_layers": model.n_layers,
-        "mids": [layer.has_mid for layer in model.anatomy.layers],
-        "mlps": [layer.mlp_add is not None for layer in model.anatomy.layers],
-        "tokens": record["input"]["tokens"],
-        "others": None,
-        "share": record["token_influence"],
-        "rest": record["influence"],
-        "roots": roots,
-        "prediction": prediction if roots == [top] else None,
-        "nodes": {
-            "ids": list(places),
-            "influence": [node["influence"] for node in record["nodes"]],
-        },
-        "edges": {
-            "src": [places[edge["src"]] for edge in edges],
-            "dst": [places[edge["dst"]] for edge in edges],
-            "kind": [kinds.index(edge["kind"]) for edge in edges],
-            "w": [edge["w"] for edge in edges],
-            "influence": [edge["influence"] for edge in edges],
-            "heads": [edge.get("heads") for edge in edges],
-        },
-        "signed": False,
-        "difference": False,
-        "threshold": record["threshold"]["tau"],
-        "n_edges": record["counts"]["edges"],
-        "strongest": None,
-        "notes": [],
-        "selected": None,
-        **changes,
-    }
+def value_of(found: ContributionGraph, model: LoadedModel, **changes: Any) -> dict[str, Any]:
+    """What the page draws of a graph."""
+    record = {**found.to_json(), "layers": layers_of(model), "strongest": None, "selected": None}
+    return {**graph_view(record), **changes}
 
 
 def real(prompt: str = CAPITAL, changes: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -102,49 +58,65 @@ def of_family(name: str, **options: Any) -> dict[str, Any]:
 WORDS = [" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ".", "首都"]
 
 
-def large(columns: int = 64, layers: int = 24, links: int = 1500) -> dict[str, Any]:
-    """A graph as a larger model makes it: every column has a stream, attention joins them."""
+Link = tuple[str, str, int, float, float, Any]
+"""Source, target, kind, weight, influence, heads."""
+
+
+def grown(columns: int, layers: int) -> tuple[dict[str, float], list[Link]]:
+    """The influence of every node, and the links, from the last output down to the tokens."""
     dice = random.Random(7)
-    last = columns - 1
-    nodes: dict[str, float] = {}
-    edges: list[tuple[str, str, int, float, float, Any]] = []
+    top = f"I{layers - 1}_{columns - 1}"
+    nodes, links = {top: 1.0}, []
 
     def add(src: str, dst: str, kind: int, weight: float, heads: Any = None) -> None:
         flow = weight * nodes[dst]
         nodes[src] = nodes.get(src, 0.0) + flow
-        edges.append((src, dst, kind, weight, flow, heads))
+        links.append((src, dst, kind, weight, flow, heads))
 
-    nodes[f"I{layers - 1}_{last}"] = 1.0
-    active = {last}
+    active = {columns - 1}
     for layer in reversed(range(layers)):
         below = "X0" if layer == 0 else f"I{layer - 1}"
         for at in sorted(active, reverse=True):
-            mlp = 0.05 + 0.3 * dice.random() ** 2
-            if dice.random() < 0.55:
-                add(f"M{layer}_{at}", f"I{layer}_{at}", 2, mlp)
-                nodes[f"M{layer}_{at}"] = nodes[f"I{layer}_{at}"] * mlp
-            else:
-                mlp = 0.0
-            add(f"A{layer}_{at}", f"I{layer}_{at}", 0, 1 - mlp)
-            if mlp:
-                flow = mlp * nodes[f"I{layer}_{at}"]
-                nodes[f"A{layer}_{at}"] += flow
-                edges.append((f"A{layer}_{at}", f"M{layer}_{at}", 2, mlp, flow, None))
+            mid, mlp, out = (f"{letter}{layer}_{at}" for letter in "AMI")
+            weight = 0.05 + 0.3 * dice.random() ** 2
+            weight *= dice.random() < 0.55
+            add(mid, out, 0, 1 - weight)
+            if weight:
+                add(mlp, out, 2, weight)
+                # The link into an MLP weighs as much as what the MLP adds.
+                nodes[mid] += nodes[mlp]
+                links.append((mid, mlp, 2, weight, nodes[mlp], None))
             left = 1.0
             n = min(at, dice.choice((0, 0, 1, 1, 2)) if layer else 6)
             for source in dice.sample(range(at), n):
                 weight = left * (0.04 + 0.3 * dice.random() ** 3)
                 left -= weight
                 heads = [[dice.randrange(16), weight * 0.7], [dice.randrange(16), weight * 0.3]]
-                add(f"{below}_{source}", f"A{layer}_{at}", 1, weight, heads)
-            add(f"{below}_{at}", f"A{layer}_{at}", 0, left)
+                add(f"{below}_{source}", mid, 1, weight, heads)
+            add(f"{below}_{at}", mid, 0, left)
         active = {int(name.split("_")[1]) for name in nodes if name.startswith(f"{below}_")}
-    edges.sort(key=lambda edge: -edge[4])
-    kept = edges[:links]
-    names = sorted({name for edge in kept for name in edge[:2]})
+    return nodes, links
+
+
+def packed(nodes: dict[str, float], links: list[Link]) -> dict[str, Any]:
+    """The links and their nodes as the viewer takes them."""
+    names = sorted({name for link in links for name in link[:2]})
     places = {name: place for place, name in enumerate(names)}
+    keys = ("src", "dst", "kind", "w", "influence", "heads")
+    found: dict[str, list[Any]] = {key: [link[n] for link in links] for n, key in enumerate(keys)}
+    for end in ("src", "dst"):
+        found[end] = [places[name] for name in found[end]]
+    influence = [nodes[name] for name in names]
+    return {"nodes": {"ids": names, "influence": influence}, "edges": found}
+
+
+def large(columns: int = 64, layers: int = 24, most: int = 1500) -> dict[str, Any]:
+    """A graph as a larger model makes it: every column has a stream, attention joins them."""
+    nodes, links = grown(columns, layers)
+    strongest = sorted(links, key=lambda link: -link[4])[:most]
     return {
         **real(CAPITAL),
+        **packed(nodes, strongest),
         "name": "large",
         "n_layers": layers,
         "mids": [True] * layers,
@@ -152,17 +124,8 @@ def large(columns: int = 64, layers: int = 24, links: int = 1500) -> dict[str, A
         "tokens": records(*(WORDS[at % len(WORDS)] for at in range(columns))),
         "share": [nodes.get(f"X0_{at}", 0.0) for at in range(columns)],
         "rest": {"bias": 0.0, "mixer": 0.0, "lost": 0.0},
-        "roots": [f"I{layers - 1}_{last}"],
-        "nodes": {"ids": names, "influence": [nodes[name] for name in names]},
-        "edges": {
-            "src": [places[edge[0]] for edge in kept],
-            "dst": [places[edge[1]] for edge in kept],
-            **{
-                key: [edge[2 + n] for edge in kept]
-                for n, key in enumerate(("kind", "w", "influence", "heads"))
-            },
-        },
-        "n_edges": len(edges),
+        "roots": [f"I{layers - 1}_{columns - 1}"],
+        "n_edges": len(links),
     }
 
 

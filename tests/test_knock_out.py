@@ -7,13 +7,12 @@ import itertools
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from families import EVERY, IDS, N_LAYERS, build, loaded
+from families import IDS, N_LAYERS, build, held, loaded
 from test_edits import random_edit
 from torch import Tensor, nn
 
@@ -51,16 +50,6 @@ LAST = len(IDS) - 1
 
 def close(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=2e-5, atol=2e-5)
-
-
-@cache
-def held(name: str) -> GraphRun:
-    return graph_run(loaded(name), IDS)
-
-
-@pytest.fixture(params=EVERY)
-def model(request: pytest.FixtureRequest) -> LoadedModel:
-    return loaded(request.param)
 
 
 def first(model: LoadedModel, layer: int) -> str:

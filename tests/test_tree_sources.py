@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
-from families import EVERY, IDS, loaded
+from families import IDS, held, loaded
 
-from lens_core import ContributionGraph, GraphRun, InputError, contribution_graph, graph_run
+from lens_core import ContributionGraph, InputError, contribution_graph
 from lens_core.amounts import Measure, amounts
 from lens_core.models import LoadedModel
 from lens_core.tree import sources
@@ -17,16 +15,6 @@ from lens_core.tree.rows import RowSource
 from lens_core.tree.sources import source_amounts
 
 EDGE = ("src", "dst", "kind")
-
-
-@cache
-def held(name: str) -> GraphRun:
-    return graph_run(loaded(name), IDS)
-
-
-@pytest.fixture(params=EVERY)
-def model(request: pytest.FixtureRequest) -> LoadedModel:
-    return loaded(request.param)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 1 << 12, 4 << 20])

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
-from viewer_stage import CONTRAST, SMALLEST_TARGET, Stage, Visit
+from viewer_stage import SMALLEST_TARGET, Open, Stage, Visit
+from visits import PALE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -15,7 +15,7 @@ OPTIONS = {"label": "lens.threshold", "low": 0.001, "high": 0.2, "digits": 2}
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Stage]:
+def served() -> Iterator[Stage]:
     stage = Stage(
         first=lambda: {"slider": 0.04},
         viewers={"slider": "log_slider"},
@@ -23,19 +23,6 @@ def running() -> Iterator[Stage]:
     )
     with stage.launched():
         yield stage
-
-
-@pytest.fixture
-def stage(running: Stage) -> Stage:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
-    visit = Visit(browser, stage)
-    yield visit
-    visit.close()
 
 
 def test_a_key_moves_the_slider_and_python_gets_the_number(visit: Visit) -> None:
@@ -136,14 +123,13 @@ def test_leaving_the_field_takes_the_number_and_escape_does_not(visit: Visit) ->
     ("theme", "language", "said"), [("light", "zh", "太大"), ("dark", "ja", "大きすぎます")]
 )
 def test_it_fits_a_phone_in_every_language(
-    browser: Browser, stage: Stage, theme: str, language: str, said: str
+    visits: Open, theme: str, language: str, said: str
 ) -> None:
-    visit = Visit(browser, stage, width=420, theme=theme, language=language, touch=True)
+    visit = visits(width=420, theme=theme, language=language, touch=True)
     field = visit.page.locator("#slider .number")
     field.fill("7")
     field.press("Enter")
     assert said in visit.page.locator("#slider .said").inner_text()
-    assert visit.page.evaluate(CONTRAST) >= 4.5
+    assert visit.page.evaluate(PALE) == []
     assert visit.page.evaluate(SMALLEST_TARGET) >= 40
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 420
-    visit.close()

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 from viewer_stage import (
-    CONTRAST,
     HOSTILE,
     PARTS,
     SMALLEST_TARGET,
+    Open,
     Stage,
     Visit,
     entry,
@@ -22,6 +21,7 @@ from viewer_stage import (
     signed,
     strip,
 )
+from visits import PALE
 
 from tabs.viewers import drawn
 from tabs.words import LANGUAGES, words
@@ -30,23 +30,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Stage]:
+def served() -> Iterator[Stage]:
     with Stage().launched() as stage:
         yield stage
 
 
 @pytest.fixture
-def stage(running: Stage) -> Stage:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
-    visit = Visit(browser, stage)
+def visit(visits: Open) -> Visit:
+    visit = visits()
     visit.page.evaluate("() => { lens.shell.tab = 'graph'; }")  # the strip tells the open tab
-    yield visit
-    visit.close()
+    return visit
 
 
 def test_every_word_of_the_viewers_is_there_in_all_languages() -> None:
@@ -515,15 +508,15 @@ def test_no_text_is_executed(visit: Visit) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 420])
-def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, width: int) -> None:
-    visit = Visit(browser, stage, width=width, theme=theme, touch=width == 420)
+def test_text_is_readable_and_fits(visits: Open, theme: str, width: int) -> None:
+    visit = visits(width=width, theme=theme, touch=width == 420)
     rows = [{**row, "before": 0.3} for row in share()["rows"]]
     visit.show(
         token_strip=strip(tokens=SPLIT, limit=4, n_prompt=4),
         share=share(rows=[*rows, {"entry": entry("x" * 200), "value": 0.1}]),
         followed=followed((" Paris", "x" * 200), ("y",), error="No such token"),
     )
-    assert visit.page.evaluate(CONTRAST) >= 4.5
+    assert visit.page.evaluate(PALE) == []
     assert visit.page.evaluate("document.documentElement.scrollWidth") == width
     visit.page.locator("#token_strip button.badge").click()
     box = visit.page.get_by_role("dialog").bounding_box()
@@ -533,16 +526,14 @@ def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, w
     if width == 420:
         visit.page.keyboard.press("Escape")
         assert visit.page.evaluate(SMALLEST_TARGET) >= 40
-    visit.close()
 
 
-def test_a_tap_on_a_chip_shows_what_is_known_of_it(browser: Browser, stage: Stage) -> None:
-    visit = Visit(browser, stage, width=420, touch=True)
+def test_a_tap_on_a_chip_shows_what_is_known_of_it(visits: Open) -> None:
+    visit = visits(width=420, touch=True)
     visit.page.evaluate("() => { lens.shell.tab = 'graph'; }")
     visit.page.locator("#token_strip [data-position='4']").tap()
     assert "position 4" in visit.page.locator("#token_strip .tip").inner_text()
     assert visit.event("token_strip", "graph") == {"position": 4}
-    visit.close()
 
 
 @pytest.mark.parametrize(
@@ -553,10 +544,9 @@ def test_a_tap_on_a_chip_shows_what_is_known_of_it(browser: Browser, stage: Stag
     ],
 )
 def test_the_viewers_speak_the_language_of_the_page(
-    browser: Browser, stage: Stage, language: str, said: list[str]
+    visits: Open, language: str, said: list[str]
 ) -> None:
-    visit = Visit(browser, stage, language=language)
+    visit = visits(language=language)
     text = visit.page.locator("body").inner_text()
     for part in said:
         assert part in text
-    visit.close()

@@ -6,33 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 from detail_cases import LINKS, column, links, tokens
-from playwright.sync_api import Browser
-from viewer_stage import CONTRAST, HOSTILE, SMALLEST_TARGET, Stage, Visit, entry, records
+from viewer_stage import HOSTILE, SMALLEST_TARGET, Open, Stage, Visit, entry, records
+from visits import PALE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Stage]:
+def served() -> Iterator[Stage]:
     stage = Stage(
         first=lambda: {"links": links(), "tokens": tokens()},
         viewers={"links": "table", "tokens": "table"},
     )
     with stage.launched():
         yield stage
-
-
-@pytest.fixture
-def stage(running: Stage) -> Stage:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def visit(browser: Browser, stage: Stage) -> Iterator[Visit]:
-    visit = Visit(browser, stage)
-    yield visit
-    visit.close()
 
 
 def column_texts(visit: Visit, number: int, name: str = "links") -> list[str]:
@@ -96,8 +83,9 @@ def test_a_row_is_chosen_by_its_place_in_the_value(visit: Visit) -> None:
     assert marked.get_attribute("data-index") == "4"
     assert visit.page.locator("#tokens [aria-selected]").count() == 0
     visit.page.locator("#tokens tbody tr").first.click()
-    visit.page.wait_for_timeout(200)
-    assert len(visit.stage.events) == 1
+    visit.page.locator("#links tbody tr").nth(1).click()
+    visit.event("links", "choose", number=1)
+    assert [name for name, *_ in visit.stage.events] == ["links", "links"]
 
 
 def test_rows_are_one_tab_stop_with_arrows_and_enter(visit: Visit) -> None:
@@ -171,12 +159,13 @@ def test_text_can_be_copied_without_choosing_its_row(visit: Visit) -> None:
     visit.page.mouse.down()
     visit.page.mouse.move(word["x"] + word["width"], word["y"] + 8, steps=3)
     visit.page.mouse.up()
-    visit.page.wait_for_timeout(200)
-    assert visit.stage.events == []
+    visit.page.locator("#links tbody tr").nth(1).click()
+    visit.event("links", "choose")
+    assert len(visit.stage.events) == 1, "only the click, not the drag"
 
 
-def test_a_phone_shows_three_columns_and_all_on_demand(browser: Browser, stage: Stage) -> None:
-    visit = Visit(browser, stage, width=420, touch=True)
+def test_a_phone_shows_three_columns_and_all_on_demand(visits: Open) -> None:
+    visit = visits(width=420, touch=True)
     shown = visit.page.locator("#links thead th:visible").all_inner_texts()
     assert shown == ["From", "To", "Influence"]
     visit.page.locator("#links tbody tr").nth(1).tap()
@@ -188,7 +177,6 @@ def test_a_phone_shows_three_columns_and_all_on_demand(browser: Browser, stage: 
     visit.show(links=links(columns=plain))
     visit.page.locator("#links").get_by_role("button", name="All columns").tap()
     assert visit.page.locator("#links thead th:visible").all_inner_texts() == ["From", "To", "Kind"]
-    visit.close()
 
 
 def test_another_order_needs_no_new_rows(visit: Visit) -> None:
@@ -221,18 +209,17 @@ def test_no_text_is_executed(visit: Visit) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 420])
-def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, width: int) -> None:
-    visit = Visit(browser, stage, width=width, theme=theme, touch=width == 420)
+def test_text_is_readable_and_fits(visits: Open, theme: str, width: int) -> None:
+    visit = visits(width=width, theme=theme, touch=width == 420)
     long = [[entry("x" * 200), 0.1, 1, 2], [entry(" " * 90), 0.1, 1, 2]]
     visit.show(links=links(selected=4, more=3, page=3), tokens=tokens(rows=tokens()["rows"] + long))
-    assert visit.page.evaluate(CONTRAST) >= 4.5
+    assert visit.page.evaluate(PALE) == []
     assert visit.page.evaluate("document.documentElement.scrollWidth") == width
     if width == 420:
         assert visit.page.evaluate(SMALLEST_TARGET) >= 40
         rows = visit.page.locator("#links tbody tr")
         heights = rows.evaluate_all("all => all.map(row => row.offsetHeight)")
         assert min(heights) >= 40
-    visit.close()
 
 
 @pytest.mark.parametrize(
@@ -240,11 +227,10 @@ def test_text_is_readable_and_fits(browser: Browser, stage: Stage, theme: str, w
     [("zh", ["显示全部 6 行"]), ("ja", ["6 行すべてを表示"])],
 )
 def test_the_viewers_speak_the_language_of_the_page(
-    browser: Browser, stage: Stage, language: str, said: list[str]
+    visits: Open, language: str, said: list[str]
 ) -> None:
-    visit = Visit(browser, stage, language=language)
+    visit = visits(language=language)
     visit.show(links=links(page=3))
     text = visit.page.locator("body").inner_text()
     for part in said:
         assert part in text
-    visit.close()

@@ -213,6 +213,11 @@ class Stage:
 
         return take
 
+    def visit(self, browser: Browser, **options: Any) -> Visit:
+        """The page in a visitor's browser, as at the start."""
+        self.reset()
+        return Visit(browser, self, **options)
+
     @contextmanager
     def launched(self) -> Iterator[Stage]:
         """The page on a server of its own."""
@@ -226,6 +231,10 @@ class Stage:
         )
         yield self
         page.close()
+
+
+Open = Callable[..., "Visit"]
+"""Opens the page, with the options of a visit."""
 
 
 class Visit:
@@ -271,13 +280,13 @@ class Visit:
     def drawings(self, name: str) -> int:
         return int(self.page.locator(f"#{name} .lens-viewer").get_attribute("data-ready") or 0)
 
-    def event(self, name: str, event: str) -> dict[str, Any]:
-        """The data of the first event of that kind that reaches Python."""
+    def event(self, name: str, event: str, *, number: int = 0) -> dict[str, Any]:
+        """The data of the first event of that kind that reaches Python, or of a later one."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            for found in self.stage.events:
-                if found[:2] == (name, event):
-                    return found[2]
+            found = [one[2] for one in self.stage.events if one[:2] == (name, event)]
+            if len(found) > number:
+                return found[number]
             self.page.wait_for_timeout(50)
         raise AssertionError(f"{name}.{event} did not arrive: {self.stage.events}")
 
@@ -294,25 +303,3 @@ SMALLEST_TARGET = """() => Math.min(...[...document.querySelectorAll(
   '.lens-viewer :is(button, input, [role=option])')].filter(e => e.offsetParent)
   .flatMap(e => [e.getBoundingClientRect().width, e.getBoundingClientRect().height]))"""
 """The smallest side of what can be pressed."""
-
-CONTRAST = """() => {
-  const parts = c => c.match(/[\\d.]+/g).map(Number);
-  const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const shade = c => parts(c).slice(0, 3)
-    .reduce((sum, v, i) => sum + [0.2126, 0.7152, 0.0722][i] * linear(v), 0);
-  const ground = e => {
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor, p = parts(c);
-      if (p.length < 4 || p[3] > 0.5) return c;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  const own = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-  const texts = [...document.querySelectorAll('.lens-viewer *')]
-    .filter(e => e.checkVisibility() && !e.matches('.lens-mark') && (own(e) || e.dataset.bytes));
-  return Math.min(...texts.map(e => {
-    const [a, b] = [shade(getComputedStyle(e).color), shade(ground(e))].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-  }));
-}"""
-"""The smallest contrast of text on its background."""

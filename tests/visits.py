@@ -56,14 +56,14 @@ PALE = """() => {
     return 'rgb(255, 255, 255)';
   };
   const found = new Set();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const { data, parentElement: e } = walker.currentNode;
-    if (!data.trim() || !e.checkVisibility({ visibilityProperty: true })) continue;
+  const own = (e) => [...e.childNodes].filter((n) => n.nodeType === Node.TEXT_NODE);
+  for (const e of document.body.querySelectorAll('*')) {
+    const text = e.dataset.bytes || own(e).map((n) => n.data).join('').trim();
+    if (!text || !e.checkVisibility({ visibilityProperty: true })) continue;
     if (e.closest('script, style, svg, .lens-mark, footer, [disabled]')) continue;
     const [a, b] = [lum(getComputedStyle(e).color), lum(ground(e))].sort((x, y) => y - x);
     const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) found.add(`${data.trim().slice(0, 30)} ${contrast.toFixed(2)}`);
+    if (contrast < 4.5) found.add(`${text.slice(0, 30)} ${contrast.toFixed(2)}`);
   }
   return [...found];
 }"""

@@ -186,12 +186,19 @@ def wanted_pairs(
         ]
     else:
         notes = [pair for edit in _edits(outcome) for pair in edit.notes.get("pairs", ())]
-        found = [
-            (note["prompt"], torch.tensor(note["target_ids"])) for note in notes if note["prompt"]
-        ]
+        found = [_noted(note) for note in notes]
     if not found:
         raise InputError("Nothing is wanted: give pairs of prompt and target.")
     return found
+
+
+def _noted(note: Mapping[str, Any]) -> tuple[str | Tensor, str | Tensor]:
+    """A pair as the notes of an edit keep it."""
+    prompt = note["prompt"]
+    return (
+        torch.tensor(note["prompt_ids"]) if prompt is None else prompt,
+        torch.tensor(note["target_ids"]),
+    )
 
 
 def _edits(outcome: Repair | WeightEdit | Sequence[WeightEdit]) -> tuple[WeightEdit, ...]:

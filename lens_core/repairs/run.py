@@ -232,7 +232,12 @@ def _notes(search: Search, status: str, states: Sequence[PairState]) -> dict[str
     return {
         "method": search.options.method,
         "pairs": [
-            {"prompt": pair.prompt, "target": pair.target, "target_ids": pair.target_ids.tolist()}
+            {
+                "prompt": pair.prompt,
+                "target": pair.target,
+                "prompt_ids": pair.prompt_ids.tolist(),
+                "target_ids": pair.target_ids.tolist(),
+            }
             for pair in wanted[:_NOTED_PAIRS]
         ],
         "n_pairs": len(wanted),

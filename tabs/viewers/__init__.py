@@ -18,7 +18,7 @@ from typing import Any
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-BASE = ("colour", "words", "text", "mount", "page")
+BASE = ("colour", "words", "text", "button", "mount", "page")
 """What all viewers use, in the order in which it is loaded."""
 
 EVENTS = {

@@ -21,13 +21,7 @@ function seriesMark(series) {
 
 function button(kind, index, label, act) {
   const icon = svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("path", { d: ICONS[kind] }));
-  const box = make("button", kind, icon);
-  box.type = "button";
-  box.title = label;
-  box.dataset.focus = `${kind}-${index}`;
-  box.setAttribute("aria-label", label);
-  box.addEventListener("click", () => act(kind, { index }));
-  return box;
+  return lens.button(kind, icon, () => act(kind, { index }), { focus: `${kind}-${index}`, title: label });
 }
 
 // The chips of one line, joined by "+".
@@ -53,11 +47,8 @@ function suggestionsOf(suggested, act) {
   if (!suggested?.length) return null;
   const buttons = suggested.map(({ id, entry }) => {
     const token = chip(entry);
-    const box = make("button", "suggestion", make("span", "plus", "+"), token);
-    box.type = "button";
-    box.dataset.focus = `pin-${id}`;
+    const box = lens.button("suggestion", [make("span", "plus", "+"), token], () => act("pin", { id }), { focus: `pin-${id}` });
     box.setAttribute("aria-label", t("followed.pin", { name: seen(token) }));
-    box.addEventListener("click", () => act("pin", { id }));
     return box;
   });
   return make("div", "suggested", make("span", "quiet", t("followed.suggested")), ...buttons);

@@ -51,7 +51,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     const isSheet = onPhone();
     const isPinned = view.pinned && nameOf(item) === nameOf(itemOf(scene, view.selected));
     root.querySelector(".card")?.remove();
-    const card = cardOf(item, scene, { pinned: isPinned || isSheet, close: isSheet });
+    const card = cardOf(item, scene, { root: isPinned || isSheet ? useRoot : null, close: isSheet ? hideCard : null });
     shown = item;
     const links = item.link ? [item.link] : item.node ? [...(item.node.incoming ?? []), ...(item.node.outgoing ?? [])] : [];
     face.picture.classList.toggle("fading", links.length > 0 && !isPinned);
@@ -62,6 +62,8 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     const hidden = boxOf(item).bottom - card.getBoundingClientRect().top;
     return hidden > 0 ? window.scrollBy({ top: hidden + 12 }) : undefined;
   }
+
+  const useRoot = (id) => trigger("root", { id });
 
   const focused = () => stage.matches(":focus-visible") && view.active;
 
@@ -103,7 +105,7 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
   }
 
   function open(item) {
-    if (item.root !== undefined) return trigger("root", { id: `I${value.n_layers - 1}_${item.root}` });
+    if (item.root !== undefined) return useRoot(`I${value.n_layers - 1}_${item.root}`);
     Object.assign(view, { active: dataOf(item), selected: dataOf(item), pinned: true });
     mark();
     if (onPhone()) hideCard(); // the details rise where the card was
@@ -263,11 +265,6 @@ lens.viewers.graph = ({ element, props, watch, trigger }) => {
     draw(_, given, width);
   }
 
-  root.addEventListener("click", ({ target }) => {
-    if (target.closest(".card .close")) hideCard();
-    const id = target.closest("[data-root]")?.dataset.root;
-    if (id) trigger("root", { id });
-  });
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !event.target.closest(".card")) return;
     stage.focus({ preventScroll: true });

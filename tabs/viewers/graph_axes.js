@@ -195,4 +195,4 @@ function footOf(scene, fonts) {
   } };
 }
 
-Object.assign(lens.graph, { HEAD, footOf, fontOf, headOf, labelsOf, rowName, wholes });
+Object.assign(lens.graph, { HEAD, footOf, fontOf, headOf, labelsOf, rowName });

@@ -1,5 +1,5 @@
 // The card of a link or a place: what it is, how much it weighs, who carries it.
-const { make, recordText, t } = lens;
+const { button, closeButton, make, recordText } = lens;
 const { kindName, nodeName, share, tokenOf, weight, word } = lens.graph;
 
 const LISTED = 5;
@@ -45,19 +45,15 @@ function madeOf(node, scene) {
   return [make("p", "note", word("made_of")), bars(parts, scene)];
 }
 
-function nodeCard(node, scene, { root }) {
+function nodeCard(node, scene, root) {
   const isRoot = scene.value.roots.includes(node.id);
   const facts = node.active ? make("dl", "facts", fact(word("card_influence"), share(node.influence)))
     : make("p", "note", word("nothing_here"));
-  const button = root && !isRoot && !"BS".includes(node.letter) ? make("button", "use-root", word("use_root")) : null;
-  if (button) {
-    button.type = "button";
-    button.dataset.root = node.id;
-  }
+  const use = root && !isRoot && !"BS".includes(node.letter) ? button("use-root", word("use_root"), () => root(node.id)) : null;
   return [
     make("div", "head", make("strong", "", nodeName(node)), tokenChip(scene, node.position),
       make("span", "position", word("position", { position: node.position }))),
-    isRoot ? make("p", "note", word("is_root")) : null, facts, ...madeOf(node, scene), button,
+    isRoot ? make("p", "note", word("is_root")) : null, facts, ...madeOf(node, scene), use,
   ];
 }
 
@@ -65,23 +61,18 @@ function rootCard(position, scene) {
   return [make("div", "head", make("strong", "", word("root_here")), tokenChip(scene, position))];
 }
 
-// `pinned`: it stays and its button can be pressed; `close`: at the foot of a phone, with a button
-// that closes it.
-function cardOf(item, scene, { close, pinned }) {
+// `root`: what "Use as root" does where the card stays, so that its button can be pressed; `close`: what
+// closes a card at the foot of a phone.
+function cardOf(item, scene, { close, root }) {
   const parts = item.link ? linkCard(item.link, scene)
-    : item.node ? nodeCard(item.node, scene, { root: pinned }) : rootCard(item.root, scene);
-  const box = make("div", `card${pinned ? " pinned" : ""}${item.root === undefined ? "" : " brief"}`, ...parts);
+    : item.node ? nodeCard(item.node, scene, root) : rootCard(item.root, scene);
+  const box = make("div", `card${root ? " pinned" : ""}${item.root === undefined ? "" : " brief"}`, ...parts);
   box.tabIndex = -1; // a tap on it keeps it open
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", word("card"));
-  const hint = close ? "hint_tap" : pinned || item.root !== undefined ? null : "hint_click";
+  const hint = close ? "hint_tap" : root || item.root !== undefined ? null : "hint_click";
   if (hint) box.append(make("p", "hint", word(hint)));
-  if (close) {
-    const button = make("button", "close", "×");
-    button.type = "button";
-    button.setAttribute("aria-label", t("page.close"));
-    box.append(button);
-  }
+  if (close) box.append(closeButton(close));
   return box;
 }
 

@@ -1,5 +1,5 @@
 // A graph to take away: the menu, and a picture that needs nothing from anywhere.
-const { download, make, phrase, svg } = lens;
+const { download, make, menu, phrase, svg } = lens;
 const { TONES, faceOf, fontOf, legendKinds, sceneOf, stripText, word } = lens.graph;
 
 const FORMATS = ["png", "svg", "json", "graphml", "csv"];
@@ -116,46 +116,9 @@ async function save(format, scene, root, view) {
   return canvas.toBlob((blob) => download(`${name}.png`, blob, "image/png"), "image/png");
 }
 
-// A button with a menu below it; `choose` is called with a format.
 function saveMenu(choose) {
-  const items = FORMATS.map((format) => {
-    const item = make("button", "", word(`export_${format}`));
-    Object.assign(item, { type: "button", tabIndex: -1 });
-    item.setAttribute("role", "menuitem");
-    item.addEventListener("click", () => {
-      show(false);
-      button.focus();
-      choose(format);
-    });
-    return item;
-  });
-  const menu = make("div", "menu", ...items);
-  menu.setAttribute("role", "menu");
-  const button = make("button", "export", word("export"), make("span", "arrow", "▾"));
-  button.type = "button";
-  button.dataset.focus = "export";
-  button.setAttribute("aria-haspopup", "menu");
-  const show = (open) => {
-    menu.hidden = !open;
-    button.setAttribute("aria-expanded", String(open));
-  };
-  show(false);
-  button.addEventListener("click", () => {
-    show(menu.hidden);
-    if (!menu.hidden) items[0].focus();
-  });
-  const box = make("div", "export-box", button, menu);
-  box.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (menu.hidden || !(by || event.key === "Escape")) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (by) return items.at((items.indexOf(document.activeElement) + by) % items.length).focus();
-    show(false);
-    button.focus();
-  });
-  box.addEventListener("focusout", ({ relatedTarget }) => !box.contains(relatedTarget) && show(false));
-  return box;
+  const items = FORMATS.map((format) => [format, word(`export_${format}`)]);
+  return menu("export", word("export"), Object.fromEntries(items), choose);
 }
 
 Object.assign(lens.graph, { save, saveMenu });

@@ -1,21 +1,13 @@
 // The parts of the graph's page: the drawing with what surrounds it, and what stands in its place where
 // there is nothing to draw.
-const { make, number, svg, tokenText } = lens;
+const { button, make, number, svg, tokenText } = lens;
 const { HEAD, counts, drawGround, drawLinks, drawNodes, drawWeights, footOf, fontOf, headOf, labelsOf, word } = lens.graph;
 
 const STEP = 1.3; // by which + and − zoom
 const TALLEST = 860; // px of the columns; more are moved through
 const AROUND = 210; // px that a full screen needs beside the columns
 
-function action(name, label, act, title) {
-  const button = make("button", name, label);
-  button.type = "button";
-  button.dataset.focus = name;
-  if (title) button.setAttribute("aria-label", title);
-  if (title) button.title = title;
-  button.addEventListener("click", act);
-  return button;
-}
+const action = (name, label, act, title) => button(name, label, act, { focus: name, title });
 
 // A faint graph, a sentence, and prompts to start from.
 function drawEmpty(root, { examples }, trigger) {

@@ -5,7 +5,10 @@ const ALONG = [0.3, 0.4, 0.22, 0.5, 0.6, 0.14, 0.7]; // where on a line its weig
 const LABEL = { height: 15, digit: 6.4, padding: 7 };
 
 const strokeOf = ({ path, width, opacity }) => ({ d: path, "stroke-width": width.toFixed(2), "stroke-opacity": opacity.toFixed(3) });
-const toneOf = ({ kind, w }, { value }) => (value.signed ? (w < 0 ? "lowers" : "raises") : kind);
+// What is the same on both sides of a difference has no direction.
+const SAME = 0.0005;
+const directionOf = (w) => (Math.abs(w) < SAME ? "residual" : w < 0 ? "lowers" : "raises");
+const toneOf = ({ kind, w }, { value }) => (value.signed ? directionOf(w) : kind);
 
 function drawLink(link, scene) {
   return svg("path", { class: toneOf(link, scene), ...strokeOf(link) });
@@ -91,4 +94,4 @@ function lift(group, links, scene) {
   group.replaceChildren(...links.map((link) => drawLink(link, scene)));
 }
 
-Object.assign(lens.graph, { drawLinks, drawWeights, keyOf, lift, outline, toneOf });
+Object.assign(lens.graph, { directionOf, drawLinks, drawWeights, keyOf, lift, outline });

@@ -1,6 +1,6 @@
 // The nodes of a graph and the ground they stand on.
 const { colour, svg } = lens;
-const { clamp } = lens.graph;
+const { clamp, directionOf } = lens.graph;
 
 const fillOf = (influence, value) => (value.signed
   ? colour("signed", 0.5 + 0.5 * clamp(influence, -1, 1)).fill : colour("amount", clamp(influence, 0, 1)).fill);
@@ -8,7 +8,7 @@ const fillOf = (influence, value) => (value.signed
 function drawNode(node, value) {
   const { letter, r, x, y } = node;
   if (letter === "M") {
-    const tone = value.signed ? (node.influence < 0 ? "lowers" : "raises") : "";
+    const tone = value.signed ? directionOf(node.influence) : "";
     return svg("rect", { class: `ffn ${tone}`, x: x - r, y: y - r, width: 2 * r, height: 2 * r, rx: Math.min(2, r / 2) });
   }
   if (letter === "B") return svg("path", { class: "bias", d: `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}Z` });

@@ -212,4 +212,4 @@ function hit(scene, point, slack) {
   return node ? { node } : null;
 }
 
-lens.graph = { KINDS, clamp, hit, on, partsOf, sceneOf };
+lens.graph = { clamp, hit, partsOf, sceneOf };

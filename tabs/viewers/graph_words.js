@@ -33,16 +33,18 @@ function counts({ links, value }) {
   const n = value.edges.src.length;
   const all = (count) => count.toLocaleString("en");
   const hidden = Math.max(0, value.n_edges - n);
-  return word(hidden ? "counts_limited" : "counts", { shown: all(links.length), hidden: all(hidden) });
+  return word(hidden ? "counts_limited" : "counts", { shown: all(links.length), hidden: all(hidden), threshold: value.threshold });
 }
 
 // What the strip below the tokens says, with the shares that ended elsewhere.
 function stripText({ value }) {
   if (!value.share) return null;
-  const kind = value.difference ? "strip_difference" : value.signed ? "strip_signed" : "strip";
-  const ended = ["bias", "mixer", "lost"].filter((name) => Math.abs(value.rest?.[name] ?? 0) > 0.005)
-    .map((name) => word(`rest_${name}`, { share: share(value.rest[name]) }));
-  return [word(kind), ...ended].join(" ");
+  if (value.difference) return word(value.others ? "strip_difference" : "strip_edit");
+  const lost = value.signed ? "rest_cancelled" : "rest_lost";
+  const keys = { bias: "rest_bias", mixer: "rest_mixer", lost };
+  const ended = Object.keys(keys).filter((name) => Math.abs(value.rest?.[name] ?? 0) > 0.005)
+    .map((name) => word(keys[name], { share: share(value.rest[name]) }));
+  return [word(value.signed ? "strip_signed" : "strip"), ...ended, word(ended.length ? "sum_rest" : "sum")].join(" ");
 }
 
 // What is not drawn on purpose: the first column, layers that only carry on.
@@ -76,11 +78,11 @@ function summary(scene) {
   return said.join(" ");
 }
 
-const TONES = { more: "raises", less: "lowers" };
+const TONES = { more: "raises", less: "lowers", more_edit: "raises", less_edit: "lowers" };
 
 // What the legend explains: the kinds of link that there are, or the two directions.
 function legendKinds({ links, value }) {
-  if (value.difference) return ["more", "less"];
+  if (value.difference) return value.others ? ["more", "less"] : ["more_edit", "less_edit"];
   if (value.signed) return ["raises", "lowers"];
   const present = new Set(links.map(({ kind }) => kind));
   return ["residual", "attention", "ffn", ...["bias", "mixer"].filter((kind) => present.has(kind))];
@@ -103,4 +105,4 @@ function legendOf(scene) {
     make("span", "key", make("span", "mark selected"), word("legend_selected")));
 }
 
-Object.assign(lens.graph, { TONES, counts, itemName, kindName, leftOut, legendKinds, legendOf, linkName, nodeName, placeName, share, stripText, summary, tokenName, tokenOf, weight, word });
+Object.assign(lens.graph, { TONES, counts, itemName, kindName, leftOut, legendKinds, legendOf, nodeName, share, stripText, summary, tokenOf, weight, word });

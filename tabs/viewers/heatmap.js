@@ -9,7 +9,7 @@
 // "selected": [row, column], "notes": [phrase], "earlier", "later": columns that are not drawn}.
 // Labels and titles are phrases; a cell without token and values is not there. Triggers "select" {row, column},
 // "token" {id}, "example" {index}, "window" {to} and "export" {format}.
-const { gradient, make, mount, phrase, t, tokenText } = lens;
+const { button, gradient, make, mount, phrase, t, tokenText } = lens;
 const { canvasFace, cardOf, ends, exportMenu, firstCell, fonts, gridOf, layoutOf, next, place, savePage, savePicture, tableFace } = lens.heat;
 
 const TABLE_CELLS = 3000; // more are drawn on a canvas
@@ -22,18 +22,11 @@ const scrollOf = ({ clientWidth, scrollLeft, scrollWidth }) =>
   scrollLeft + clientWidth >= scrollWidth - 2 ? null : scrollLeft;
 const onPhone = () => window.innerWidth <= 640;
 
-function action(className, label, act) {
-  const button = make("button", className, label);
-  button.type = "button";
-  button.addEventListener("click", act);
-  return button;
-}
-
 function drawEmpty(root, value, trigger) {
   const ghost = make("div", "ghost", ...Array.from({ length: 30 }, () => make("span", "")));
   ghost.setAttribute("aria-hidden", "true");
   const examples = (value.examples ?? []).map((example, index) =>
-    action("example", tokenText(example), () => trigger("example", { index })));
+    button("example", tokenText(example), () => trigger("example", { index })));
   const said = value.text ? phrase(value.text) : t("heatmap.empty");
   const title = value.title ? make("strong", "", phrase(value.title)) : null;
   root.replaceChildren(
@@ -67,7 +60,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     const isPinned = view.pinned && same(cell, view.selected);
     root.querySelector(".card")?.remove();
     const pick = (isPinned || isSheet) && !grid.value.readonly;
-    const card = cardOf(grid, cell, { pick, close: isSheet });
+    const card = cardOf(grid, cell, { pick, close: isSheet ? release : null });
     view.shown = cell;
     face.scroller.after(card);
     if (!isSheet) return place(card, root, face.boxOf(cell));
@@ -192,7 +185,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     const notes = (grid.value.notes ?? []).map((note) => make("span", "note", phrase(note)));
     const tools = make("div", "tools");
     if (layout.scrolls) {
-      const fit = action("fit", t("heatmap.fit"), () => {
+      const fit = button("fit", t("heatmap.fit"), () => {
         view.fit = !view.fit;
         redraw();
       });
@@ -205,8 +198,8 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
 
   function windows({ earlier, later, readonly }) {
     if (readonly || !(earlier || later)) return null;
-    const button = (to, count) => count && action(to, t(`heatmap.${to}`, { n: count.toLocaleString("en") }), () => trigger("window", { to }));
-    return make("div", "windows", button("earlier", earlier) || null, button("later", later) || null);
+    const part = (to, count) => count && button(to, t(`heatmap.${to}`, { n: count.toLocaleString("en") }), () => trigger("window", { to }));
+    return make("div", "windows", part("earlier", earlier) || null, part("later", later) || null);
   }
 
   // What the person did is kept as long as the cells are the same ones.
@@ -264,7 +257,6 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
   root.addEventListener("pointerleave", ({ pointerType }) => pointerType !== "touch" && face && settle());
   root.addEventListener("pointerover", ({ target }) => target.closest(".card") && clearTimeout(waiting));
   root.addEventListener("click", ({ target }) => {
-    if (target.closest(".card .close")) release();
     const id = target.closest(".card [data-id]")?.dataset.id;
     if (id !== undefined) trigger("token", { id: Number(id) });
   });

@@ -1,5 +1,5 @@
 // The card of a cell: its head, an edit's before and after, top tokens as bars, facts.
-const { make, number, percent, phrase, recordText, t } = lens;
+const { button, closeButton, make, percent, phrase, recordText, t } = lens;
 const { at, columnText, entryOf, idAt, longText, tokenOf } = lens.heat;
 
 const SPACE = 6; // between cell and card
@@ -72,7 +72,7 @@ function facts(grid, [r, c]) {
     fact(phrase(label), longText(format, at(values, r, c), unit))));
 }
 
-// `pick`: the tokens can be chosen; `close`: with a button that closes the card.
+// `pick`: the tokens can be chosen; `close`: what closes it, where it has a button for it.
 function cardOf(grid, cell, { pick, close }) {
   const { top, bottom } = grid.value;
   const box = make("div", pick ? "card pinned" : "card", head(grid, cell), beforeAfter(grid, cell, pick));
@@ -87,12 +87,7 @@ function cardOf(grid, cell, { pick, close }) {
   const known = facts(grid, cell);
   if (known) box.append(known);
   if (pick && top) box.append(make("p", "hint", t("heatmap.pick")));
-  if (close) {
-    const button = make("button", "close", "×");
-    button.type = "button";
-    button.setAttribute("aria-label", t("page.close"));
-    box.append(button);
-  }
+  if (close) box.append(closeButton(close));
   return box;
 }
 

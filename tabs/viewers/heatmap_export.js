@@ -1,7 +1,8 @@
 // A heat map to take away: the menu, a picture, and a page that opens without network.
-const { download, language, make, phrase, t } = lens;
+const { download, language, menu, phrase, t } = lens;
 const { ends, fitted, gridOf, layoutOf, lookOf, painter, palette, sharp, write } = lens.heat;
 
+const FORMATS = ["png", "html", "csv", "json"];
 const SCALE = 3;
 const LONGEST = 16000; // pixels; browsers draw nothing on longer canvases
 const LARGEST = 120e6;
@@ -146,57 +147,10 @@ function savedPage(value, key) {
 
 const savePage = (value, key) => download(`${value.name}.html`, savedPage(value, key), "text/html");
 
-// A button with a menu above it. `choose` is called with "png", "html", "csv" or "json".
+// `choose` is called with a format.
 function exportMenu(choose) {
-  const button = make("button", "export", t("heatmap.export"), make("span", "arrow", "▾"));
-  button.type = "button";
-  button.setAttribute("aria-haspopup", "menu");
-  const items = ["png", "html", "csv", "json"].map((format) => {
-    const item = make("button", "", t(`heatmap.export_${format}`));
-    item.type = "button";
-    item.tabIndex = -1;
-    item.setAttribute("role", "menuitem");
-    item.dataset.format = format;
-    return item;
-  });
-  const menu = make("div", "menu", ...items);
-  menu.setAttribute("role", "menu");
-  menu.setAttribute("aria-label", t("heatmap.export"));
-  const box = make("div", "export-box", button, menu);
-
-  function show(open) {
-    menu.hidden = !open;
-    button.setAttribute("aria-expanded", String(open));
-  }
-  const close = () => {
-    show(false);
-    button.focus();
-  };
-  const step = (by) => items[(items.indexOf(document.activeElement) + by + items.length) % items.length].focus();
-  const keys = { Escape: close, ArrowDown: () => step(1), ArrowUp: () => step(-1),
-    Home: () => items[0].focus(), End: () => items.at(-1).focus() };
-
-  show(false);
-  button.addEventListener("click", () => {
-    show(menu.hidden);
-    if (!menu.hidden) items[0].focus();
-  });
-  menu.addEventListener("click", ({ target }) => {
-    const { format } = target.closest("[data-format]")?.dataset ?? {};
-    if (!format) return;
-    close();
-    choose(format);
-  });
-  box.addEventListener("keydown", (event) => {
-    if (menu.hidden || !keys[event.key]) return;
-    event.preventDefault();
-    event.stopPropagation();
-    keys[event.key]();
-  });
-  box.addEventListener("focusout", ({ relatedTarget }) => {
-    if (!box.contains(relatedTarget)) show(false);
-  });
-  return box;
+  const items = FORMATS.map((format) => [format, t(`heatmap.export_${format}`)]);
+  return menu("export", t("heatmap.export"), Object.fromEntries(items), choose);
 }
 
 Object.assign(lens.heat, { exportMenu, savePage, savePicture });

@@ -1,8 +1,7 @@
 // Small maps of one head side by side, on the same tokens: rows read from columns. Takes {"title", "how",
 // "tokens": [record], "maps": [{"label", "scale": "attention" | "signed", "high", "values": [[number]] (row
-// t has t + 1 of them), "format": "number" | "percent"}], "cell": [query, key] that is marked, "note"}.
-// Triggers "choose" {query, key}.
-const { colour, gradient, heading, make, mount, number, percent, phrase, recordChip, recordText, refill, seen, signed, t } = lens;
+// t has t + 1 of them)}], "cell": [query, key] that is marked, "note"}. Triggers "choose" {query, key}.
+const { colour, gradient, heading, make, mount, number, phrase, recordChip, recordText, refill, seen, signed, t } = lens;
 const { place, sharp } = lens.heat;
 
 const BETWEEN = 20; // px from map to map, as in the style sheet
@@ -12,16 +11,12 @@ const SHADES = 256;
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const same = (a, b) => a && b && a[0] === b[0] && a[1] === b[1];
 
-function valueText({ format, scale }, value) {
+function valueText({ scale }, value) {
   if (value === null || value === undefined) return "–";
-  if (format === "percent") return percent(value).replace("-", "−");
   return scale === "signed" ? signed(value, 3) : number(value, 3);
 }
 
-function endText({ format }, value) {
-  const text = format === "percent" ? `${Number((100 * value).toPrecision(2))}%` : String(Number(value.toPrecision(2)));
-  return text.replace("-", "−");
-}
+const endText = (value) => String(Number(value.toPrecision(2))).replace("-", "−");
 
 // Whole pixels of the screen from cell to cell, so that 128 tokens stay sharp; maps that would be
 // narrower than a pixel a token go below each other.
@@ -60,8 +55,8 @@ function canvasOf(map, n, pitch) {
 function legend(map) {
   const bar = make("span", "gradient");
   bar.style.background = gradient(map.scale);
-  const low = map.scale === "signed" ? endText(map, -map.high) : "0";
-  return make("div", "legend", make("span", "", low), bar, make("span", "", endText(map, map.high)));
+  const low = map.scale === "signed" ? endText(-map.high) : "0";
+  return make("div", "legend", make("span", "", low), bar, make("span", "", endText(map.high)));
 }
 
 function figureOf(map, n, pitch) {

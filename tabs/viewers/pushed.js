@@ -1,5 +1,5 @@
 // Which tokens something promotes and suppresses, as two columns of bars on one scale. Takes {"title",
-// "how", "promoted": [{"entry", "value"}], "suppressed": [...], "unit": of the values, "empty"}.
+// "how", "promoted": [{"entry", "value"}], "suppressed": [...], "unit": of the values}.
 const { chip, heading, make, mount, phrase, refill, signed, t } = lens;
 const SIDES = { promoted: "▲", suppressed: "▼" };
 
@@ -29,7 +29,6 @@ lens.viewers.pushed = ({ element, props, watch }) => {
     const sides = Object.keys(SIDES).filter((name) => value[name].length);
     const largest = Math.max(0, ...sides.flatMap((name) => value[name].map((row) => Math.abs(row.value))));
     const drawn = sides.map((name) => sideOf(name, value[name], phrase(value.unit), largest));
-    const empty = !sides.length && value.empty ? make("p", "empty", phrase(value.empty)) : null;
-    refill(root, heading(value.title, value.how), empty ?? make("div", "sides", ...drawn));
+    refill(root, heading(value.title, value.how), make("div", "sides", ...drawn));
   });
 };

@@ -1,8 +1,8 @@
 // The head of the inspector: what is selected, its figures, what was measured, and what can be done. Takes
 // {"kicker", "from": {"token": record, "label"}, "to" (null for a node), "facts": [{"label", "value"}],
-// "measured": {"rows": [{"label", "value"}], "text"}, "actions": [{"name": "verify" | "root", "label"}],
-// "note"}. Triggers "verify" and "root".
-const { chip, make, mount, phrase, recordChip, refill, t } = lens;
+// "measured": {"rows": [{"label", "value"}], "text"}, "actions": [{"name", "label"}], "note"}. Triggers
+// the name of the pressed action: "verify", "verify_head" (of one head only) or "root".
+const { button, chip, make, mount, phrase, recordChip, refill, t } = lens;
 
 function end({ token, label }) {
   const words = phrase(label);
@@ -37,13 +37,7 @@ function measuredOf(measured) {
 
 function actionsOf(actions, trigger) {
   if (!actions?.length) return null;
-  const buttons = actions.map(({ name, label }) => {
-    const button = make("button", "action", phrase(label));
-    button.type = "button";
-    button.dataset.focus = name;
-    button.addEventListener("click", () => trigger(name, {}));
-    return button;
-  });
+  const buttons = actions.map(({ name, label }) => button("action", phrase(label), () => trigger(name, {}), { focus: name }));
   return make("div", "actions", ...buttons);
 }
 

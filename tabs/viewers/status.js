@@ -2,19 +2,13 @@
 // "total", "actions": [{"name", "text", "limit"}], "ran": {"tab", "bar"}}. States: "loading" while the model
 // stack comes up, then "ready"; "busy" during a run, which dims the results below; then "done",
 // "stopped", "error", or "off" for a feature that would be wrong. Events: "stop", "shorten".
-const { make, mount, phrase, refill, t } = lens;
+const { button, make, mount, phrase, refill, t } = lens;
 const ICONS = { error: "✕", off: "▲", stale: "↻", stopped: "■" };
 const LOUD = ["busy", "loading", "error", "off", "stale", "stopped"];
 let began = null;
 let latest = {};
 
-function button(text, act, className = "") {
-  const one = make("button", className, text);
-  one.type = "button";
-  one.dataset.focus = className || text;
-  one.addEventListener("click", act);
-  return one;
-}
+const control = (text, act, className = "") => button(className, text, act, { focus: className || text });
 
 function seconds(value) {
   return value < 10 ? value.toFixed(1) : String(Math.round(value));
@@ -80,10 +74,10 @@ lens.viewers.status = ({ element, props, watch, trigger }) => {
     if (status.title) words.append(make("strong", "", phrase(status.title)));
     words.append(make("span", "text", phrase(status.text)));
     line.append(words);
-    const actions = (status.actions ?? []).map((action) => button(phrase(action.text), () => ACTIONS[action.name](action)));
+    const actions = (status.actions ?? []).map((action) => control(phrase(action.text), () => ACTIONS[action.name](action)));
     if (actions.length) words.append(make("div", "actions", ...actions));
     if (waits) progress(line);
-    if (status.state === "busy") line.append(button(t("status.stop"), stop, "stop"));
+    if (status.state === "busy") line.append(control(t("status.stop"), stop, "stop"));
     refill(root, line);
     if (waits) tell(root, status);
     root.classList.toggle("quiet", !LOUD.includes(status.state));

@@ -4,7 +4,7 @@
 // "sort": {"key", "down"}, "selected": index of a row, "more": rows that are not sent, "page": rows shown
 // at first, "empty", "selectable"}. A cell is a phrase or {"text", "tone"}, a vocabulary entry, {"label",
 // "token": record}, or a number; null is blank. Triggers "choose" {index of the row as sent}.
-const { chip, heading, make, mount, number, percent, phrase, recordText, refill, signed, t, recordChip } = lens;
+const { button, chip, heading, make, mount, number, percent, phrase, recordChip, refill, signed, t } = lens;
 
 const ON_PHONE = 3; // columns, where none is named
 const PAGE = 10; // rows that Page Up and Page Down pass
@@ -82,14 +82,6 @@ function classOf(column, index, columns) {
   return `${FIGURES.includes(column.kind) ? "figure" : "words"} ${column.kind}${kept ? "" : " wide"}`;
 }
 
-function button(className, focus, label, act) {
-  const box = make("button", className, label);
-  box.type = "button";
-  box.dataset.focus = focus;
-  box.addEventListener("click", act);
-  return box;
-}
-
 // The head of a column: a button that sorts, with an arrow while it does.
 function headOf(column, index, columns, sort, act) {
   const label = phrase(column.label);
@@ -101,7 +93,7 @@ function headOf(column, index, columns, sort, act) {
   }
   const sorted = sort?.key === column.key ? (sort.down ? "descending" : "ascending") : "none";
   head.setAttribute("aria-sort", sorted);
-  head.append(button("sort", `sort-${column.key}`, label, () => act(column)));
+  head.append(button("sort", label, () => act(column), { focus: `sort-${column.key}` }));
   return head;
 }
 
@@ -139,12 +131,12 @@ function footOf(value, shown, view, toggle) {
   const parts = [];
   if (page && rows.length > page) {
     const words = view.all ? t("table.show_first", { count: page }) : t("table.show_all", { count: rows.length });
-    const box = button("more", "all", words, () => toggle("all"));
+    const box = button("more", words, () => toggle("all"), { focus: "all" });
     box.setAttribute("aria-expanded", String(view.all));
     parts.push(box);
   }
   if (columns.some((column, index) => classOf(column, index, columns).endsWith("wide"))) {
-    const box = button("more columns", "wide", t("table.all_columns"), () => toggle("wide"));
+    const box = button("more columns", t("table.all_columns"), () => toggle("wide"), { focus: "wide" });
     box.setAttribute("aria-pressed", String(view.wide));
     parts.push(box);
   }

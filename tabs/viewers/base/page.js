@@ -127,11 +127,7 @@ function openSheet() {
   const inspector = [...document.querySelectorAll(".lens-inspector")].find((one) => one.clientWidth);
   if (!inspector) return;
   if (!inspector.querySelector(".lens-sheet-close")) {
-    const close = lens.make("button", "lens-sheet-close", "×");
-    close.type = "button";
-    close.setAttribute("aria-label", lens.t("page.close"));
-    close.addEventListener("click", closeSheet);
-    inspector.prepend(close);
+    inspector.prepend(lens.closeButton(closeSheet, "lens-sheet-close"));
   }
   for (const card of document.querySelectorAll(":is(.lens-heatmap, .lens-graph) .card")) card.remove();
   document.body.dataset.lensSheet = "open";
