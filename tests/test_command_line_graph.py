@@ -85,7 +85,8 @@ def test_a_difference_of_prompts_and_of_edits(demo: LoadedModel, tmp_path: Path)
     edited = [*GRAPH, "--edit", str(tmp_path / "edit.safetensors"), "--against-unedited"]
     record = json.loads(printed(*edited, "--json", "-"))
     assert (record["edit"]["a"], record["edit"]["b"]["id"]) == (None, edit.id)
-    for wrong in ([*GRAPH, "--against-unedited"], [*against, "--csv", "-"]):
+    assert printed(*against, "--csv", "-") == found.to_csv()
+    for wrong in ([*GRAPH, "--against-unedited"], [*against, "--graphml", "-"]):
         assert run(*wrong).exit_code == 2
 
 

@@ -173,7 +173,8 @@ def test_before_and_after_an_edit() -> None:
 
 
 def test_json_round_trip() -> None:
-    for options in ({}, {"metric": "projection"}, {"metric": "logit"}):
+    cases: tuple[dict[str, Any], ...] = ({}, {"metric": "projection"}, {"metric": "logit"})
+    for options in cases:
         a, b = graph("gpt2", **options), graph("gpt2", LONGER, **options)
         found = graph_difference(a, b, max_edges=20)
         record = json.loads(json.dumps(found.to_json(), allow_nan=False))

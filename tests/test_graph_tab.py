@@ -66,7 +66,8 @@ def run(
     """What the tab shows after Run."""
     steps = clicks.run(shared, before, *dataclasses.astuple(Chosen(**chosen)))
     result, (*viewers, side, asked_root, session) = result_of(steps)
-    return Drawn(result, *map(json.loads, viewers), side, asked_root, session)
+    graph, links, detail, root, agreement = map(json.loads, viewers)
+    return Drawn(result, graph, links, detail, root, agreement, side, asked_root, session)
 
 
 def event(**data: Any) -> gr.EventData:
@@ -322,7 +323,7 @@ def test_heads_are_counted_over_sentences(clicks: Clicks, demo: LoadedModel) -> 
             heads = getattr(found.heads, quantity["key"]).mean[layer]
             mlp = getattr(found.mlps, quantity["key"]).mean[layer]
             for value, expected in zip(quantity["values"][place], [*heads, mlp], strict=True):
-                assert (value is None and math.isnan(expected)) or close(value, expected)
+                assert math.isnan(expected) if value is None else close(value, expected)
 
 
 def test_another_root_is_named_for_the_next_run(clicks: Clicks, first: Drawn) -> None:

@@ -228,6 +228,7 @@ def test_a_merged_checkpoint_is_the_edited_model(
         save_merged(loaded, edit_of(outcome), folder)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_an_adapter_is_the_edit(loaded: LoadedModel, outcome: Repair, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     edit = edit_of(outcome)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from families import IDS, held, loaded
 
-from lens_core import ContributionGraph, InputError, contribution_graph
+from lens_core import ContributionGraph, InputError, contribution_graph, graph_run
 from lens_core.amounts import Measure, amounts
 from lens_core.models import LoadedModel
 from lens_core.tree import sources

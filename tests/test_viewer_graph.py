@@ -582,6 +582,10 @@ def test_every_word_is_in_the_language_of_the_page(opened: Open, language: str) 
 def test_python_writes_the_data(opened: Open, name: str) -> None:
     page = opened()
     page.page.locator("button.export").click()
+    items = page.page.get_by_role("menu", name="Export").get_by_role("menuitem")
+    for key, place in (("End", 4), ("ArrowDown", 0), ("ArrowUp", 4), ("Home", 0)):
+        page.press(key)
+        expect(items.nth(place)).to_be_focused()
     page.page.get_by_role("menuitem", name=name).click()
     assert page.event("graph", "export") == {"format": name.lower()}
     expect(page.page.locator("button.export")).to_be_focused()

@@ -100,8 +100,9 @@ def _check_together(arguments: Mapping[str, Any], *, difference: bool) -> None:
     """
     if (arguments["prompt"] is None) == (arguments["prompt_file"] is None):
         raise typer.BadParameter("Give a prompt or --prompt-file, and not both.")
-    if difference and (arguments["csv"] or arguments["graphml"]):
-        raise typer.BadParameter("A difference is written as --json.", param_hint="--against")
+    if difference and arguments["graphml"]:
+        said = "GraphML holds one graph; write a difference as --json or --csv."
+        raise typer.BadParameter(said, param_hint="--graphml")
     if arguments["against_unedited"] and not arguments["edit"]:
         raise typer.BadParameter("Give an --edit, too.", param_hint="--against-unedited")
 
@@ -137,11 +138,12 @@ def _write_graph(
     from lens_core import graph_difference
     from lens_core.cli.graph_report import difference_report, graph_report
 
-    record = (found if other is None else graph_difference(other, found)).to_json()
+    shown = found if other is None else graph_difference(other, found)
+    record = shown.to_json()
     if json is not None:
         write_json(json, record)
     if csv is not None:
-        write_text(csv, found.to_csv())
+        write_text(csv, shown.to_csv())
     if graphml is not None:
         write_text(graphml, found.to_graphml())
     if STREAM not in (json, csv, graphml):

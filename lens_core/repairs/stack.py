@@ -38,7 +38,7 @@ class Retained:
     id: str
     strength: float
     pairs: tuple[dict[str, Any], ...]
-    """Prompt, target_ids, and what the model says now, as `PairState`."""
+    """Prompt, prompt_ids, target_ids, and as `state` what the model says now (`PairState`)."""
 
     @property
     def share(self) -> float | None:
@@ -127,9 +127,10 @@ def _said_of(
     except InputError:
         return ()
     states = _states(loaded, wanted, arguments)
+    named = ("prompt", "prompt_ids", "target_ids")
     return tuple(
-        {"prompt": prompt, "target_ids": target.tolist(), "state": asdict(state)}  # type: ignore[union-attr]
-        for (prompt, target), state in zip(wanted, states, strict=True)
+        {**{name: note[name] for name in named}, "state": asdict(state)}
+        for note, state in zip(edit.notes["pairs"], states, strict=True)
     )
 
 

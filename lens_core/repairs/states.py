@@ -18,7 +18,9 @@ from lens_core.repairs.wanted import Pair, Rows
 def continuation(
     loaded: LoadedModel, ids: Int[Tensor, " position"], tokens: int
 ) -> Int[Tensor, " new"]:
-    """The most likely next tokens; fewer where the model ends its text."""
+    """The most likely next tokens; fewer where the text or the room for it ends."""
+    limit = loaded.facts.max_positions
+    tokens = tokens if limit is None else max(0, min(tokens, limit - len(ids)))
     with loaded.lock, torch.no_grad():
         return generate_ids(loaded, ids, Sampling(tokens))[len(ids) :]
 

@@ -150,8 +150,9 @@ class GraphDifference:
         }
 
     def to_csv(self) -> str:
-        """One row an edge: src, dst (by column), kind, the tokens of both ends in A and in B as JSON
-        texts (empty where a prompt has none), weight and influence in A, in B, and B's less A's.
+        """One row an edge: its ends by column, their tokens in A and in B, weights and influences.
+
+        Tokens are JSON texts, empty where a prompt has none; w and influence are B's less A's.
         """
         return difference_table(self)
 

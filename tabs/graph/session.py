@@ -41,10 +41,12 @@ class Session:
         """The session right after a run."""
         difference = record["difference"]
         links = strongest(record) if difference is None else most_changed(difference)
-        two = difference is not None and chosen.other
+        columns = other_tokens = None
+        if difference is not None and chosen.other:
+            columns, other_tokens = difference["columns"], difference["input"]["b"]["tokens"]
         return cls(
-            columns=difference["columns"] if two else None,
-            other_tokens=difference["input"]["b"]["tokens"] if two else None,
+            columns=columns,
+            other_tokens=other_tokens,
             shared=shared,
             chosen=chosen,
             root=record["root"]["nodes"][0],
