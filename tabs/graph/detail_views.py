@@ -218,7 +218,7 @@ def _window(length: int, target: int) -> tuple[int, int]:
 
 def _map(name: str, scale: str, high: float, values: list[list[float]]) -> dict[str, Any]:
     label = phrase(f"graph.map_{name}")
-    return {"label": label, "scale": scale, "high": high, "values": values, "format": "number"}
+    return {"label": label, "scale": scale, "high": high, "values": values}
 
 
 def head_pushed(detail: Detail) -> dict[str, Any]:
@@ -250,7 +250,6 @@ def _pushed(found: Detail, vocab: Detail, title: dict[str, Any]) -> dict[str, An
         "promoted": listed("raised"),
         "suppressed": listed("lowered"),
         "unit": phrase("graph.unit_logit"),
-        "empty": None,
     }
 
 
