@@ -80,7 +80,7 @@ def _one(subject: Subject, case: Case, options: Mapping[str, Any]) -> dict[str, 
 
 def _rows(subject: Subject, pairs: Sequence[Any]) -> Rows:
     options = RepairOptions()
-    return rows_of([read_pair(subject.loaded, *pair, options) for pair in pairs])
+    return rows_of([read_pair(subject.loaded, pair[0], pair[1], options) for pair in pairs])
 
 
 def _log_probs(subject: Subject, rows: Rows) -> torch.Tensor:

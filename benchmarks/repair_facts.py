@@ -103,7 +103,9 @@ def _outdated() -> Iterator[Case]:
 
     for country in COUNTRIES:
         today = CAPITALS_TODAY.get(country.name["en"])
-        for relation in relations if today else ():
+        if today is None:
+            continue
+        for relation in relations:
             language = relation.language
             yield _case(relation, country.name[language], today[language])
 

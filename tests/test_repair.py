@@ -62,7 +62,7 @@ def two_pairs() -> list[tuple[Tensor, Tensor]]:
 
 
 def rows_of_two() -> Any:
-    return rows_of([Pair(prompt, target, None, None) for prompt, target in two_pairs()])
+    return rows_of([Pair(prompt, target) for prompt, target in two_pairs()])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -105,7 +105,7 @@ def test_column_gradients_from_hooks_are_autograds(family: LoadedModel) -> None:
             loss
             + (logits.scatter(1, pair.target_ids[:, None], -torch.inf).amax(1) - own[:, 0]).sum()
         )
-    parameters = [part.mlp_proj.weight for part in family.anatomy.layers]  # type: ignore[union-attr]
+    parameters: Any = [part.mlp_proj.weight for part in family.anatomy.layers]  # type: ignore[union-attr]
     exact: Any = torch.autograd.grad(loss, parameters)
     for layer in layers:
         module: Any = family.anatomy.layers[layer].mlp_proj
@@ -142,7 +142,7 @@ def test_margins_are_those_of_single_passes(family: LoadedModel) -> None:
 def test_one_step_in_the_last_layer_closes_the_gap_exactly(name: str, mu: float) -> None:
     """With the scale of an RMS norm taken out, logits are linear in what the last layer adds."""
     loaded = build(name)
-    rows = rows_of([Pair(PROMPT, TARGET[:1], None, None)])
+    rows = rows_of([Pair(PROMPT, TARGET[:1])])
     last = loaded.n_layers - 1
     with loaded.lock:
         seen = observe(loaded, rows, below=1e9, layers=[last])

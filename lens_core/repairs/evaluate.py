@@ -175,6 +175,7 @@ def wanted_pairs(
     Raises:
         InputError: there are none.
     """
+    found: list[tuple[str | Tensor, str | Tensor]]
     if wanted is not None:
         found = list(wanted)
     elif isinstance(outcome, Repair):

@@ -59,13 +59,10 @@ class RepairOptions:
             _check_number("lr", self.lr, 1e-8, 100.0)
         if self.layers is not None:
             _check_number("layers", self.layers, 0.01, 1.0)
-        for name, least, most in (
-            ("epochs", 1, MAX_EPOCHS), ("neurons", 0, 1 << 20), ("views", 0, MAX_VIEWS)
-        ):  # fmt: skip
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (value is None and name == "epochs") and not (whole and least <= value <= most):
-                raise InputError(f"{name} is {value!r}; it can be {least} to {most}.")
+        _check_whole("neurons", self.neurons, 0, 1 << 20)
+        _check_whole("views", self.views, 0, MAX_VIEWS)
+        if self.epochs is not None:
+            _check_whole("epochs", self.epochs, 1, MAX_EPOCHS)
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> RepairOptions:
@@ -114,3 +111,9 @@ def _check_number(name: str, value: Any, least: float, most: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value <= most:
         raise InputError(f"{name} is {value!r}; it can be {least:g} to {most:g}.")
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}; it can be {least} to {most}.")

@@ -27,9 +27,9 @@ class Pair:
 
     prompt_ids: Int[Tensor, " prompt"]
     target_ids: Int[Tensor, " target"]
-    prompt: str | None
+    prompt: str | None = None
     """None where ids were given."""
-    target: str | None
+    target: str | None = None
     view_of: int | None = None
     """The pair that this one is only another wording of."""
 
@@ -65,7 +65,7 @@ class Rows:
     def prefix(self, row: int) -> Rows:
         """One token alone, behind what precedes it."""
         pair, place = self.pairs[int(self.sequence[row])], int(self.position[row])
-        alone = Pair(pair.ids[: place + 1], self.target[row : row + 1], None, None)
+        alone = Pair(pair.ids[: place + 1], self.target[row : row + 1])
         return rows_of([alone])
 
 
@@ -101,8 +101,8 @@ def read_pair(
     before = _prompt_ids(loaded, prompt, options)
     after = _target_ids(loaded, target)
     check_ids(loaded, torch.cat([before, after]))
-    texts = [value if isinstance(value, str) else None for value in (prompt, target)]
-    return Pair(before, after, *texts)
+    prompt_text = prompt if isinstance(prompt, str) else None
+    return Pair(before, after, prompt_text, target if isinstance(target, str) else None)
 
 
 def _prompt_ids(loaded: LoadedModel, prompt: str | Tensor, options: RepairOptions) -> Tensor:
@@ -182,13 +182,13 @@ def preview_target(
     options = RepairOptions(template=template, special=special)
     pair = read_pair(loaded, prompt, target, options)
     ids = [pair.prompt_ids.tolist(), pair.target_ids.tolist()]
-    records = [tuple(token_records(loaded.tokenizer, one)) for one in ids]
+    before, after = (tuple(token_records(loaded.tokenizer, one)) for one in ids)
     missing = (
         template is None
         and _needs_space(prompt, target)
         and _as_written(loaded, prompt, f" {target}", options)
     )
-    return TargetPreview(*records, _as_written(loaded, prompt, target, options), missing)
+    return TargetPreview(before, after, _as_written(loaded, prompt, target, options), missing)
 
 
 def _needs_space(prompt: str, target: str) -> bool:
