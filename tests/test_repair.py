@@ -68,14 +68,15 @@ def rows_of_two() -> Any:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_target_comes_out_and_the_model_is_left_alone(family: LoadedModel, method: str) -> None:
     before = weights(family)
-    result = repair(family, PROMPT, TARGET, method=method, basis=basis_of(family))
+    # A few neurons need not be enough for several tokens of a random model.
+    target = TARGET[:1] if method == "mint" else TARGET
+    result = repair(family, PROMPT, target, method=method, basis=basis_of(family))
     assert_untouched(family, before)
-    if method != "mint":  # with random weights it need not find a way
-        assert result.status == "repaired"
+    assert result.status == "repaired"
     assert result.edit is not None
     with applied(family, result.edit):
-        said = greedy(family, PROMPT, len(TARGET))
-    assert (said == TARGET.tolist()) == (result.status == "repaired")
+        said = greedy(family, PROMPT, len(target))
+    assert said == target.tolist()
     assert result.pairs[0].after.greedy == tuple(said)
     assert_untouched(family, before)
 
@@ -154,7 +155,7 @@ def test_one_step_in_the_last_layer_closes_the_gap_exactly(name: str, mu: float)
     )
     neurons = seen.neurons(last)[0]
     state = _last_state(loaded, PROMPT)
-    scale = 1 / float(loaded.readout.inverse_scale(state)[0, 0])
+    scale = 1 / float(loaded.readout.inverse_scale(state)[0, 0].detach())
     step = -float(seen.standing.margin[0]) * scale / float(neurons.square().sum())
     module: Any = loaded.anatomy.layers[last].mlp_proj
     every = torch.arange(len(neurons))
