@@ -3,7 +3,14 @@
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from lens_core.errors import InputError
 from lens_core.settings import EMBEDDED_MODEL, complaint
@@ -123,6 +130,12 @@ class GraphRequest(OneGraphRequest):
     before_edit: bool = False
     """Subtract the graph of the model without the edit from that with it."""
 
+    @model_validator(mode="after")
+    def _two_models(self) -> "GraphRequest":
+        if self.before_edit and self.edit is None:
+            raise ValueError("before_edit compares with the model without the edit; give an edit")
+        return self
+
     @property
     def texts(self) -> list[str]:
         """Both prompts."""
@@ -143,6 +156,12 @@ class GraphNodeRequest(MeasuredRequest):
     neuron: int | None = Field(default=None, ge=0)
     """Knock out this neuron of an MLP only."""
     expert: int | None = Field(default=None, ge=-1)
+
+    @model_validator(mode="after")
+    def _knocked_out(self) -> "GraphNodeRequest":
+        if self.neuron is not None and not self.verify:
+            raise ValueError(f"neuron {self.neuron} is what verify knocks out; set verify, too")
+        return self
 
 
 class GraphEdgeRequest(MeasuredRequest):

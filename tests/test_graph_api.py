@@ -166,6 +166,8 @@ def test_statistics_are_those_of_the_core(client: Client, demo: LoadedModel) -> 
         ("/graph", {"target": " Paris"}, ["target", "logit"]),
         ("/graph", {"prompt": "word " * 600}, ["tokens", "256", "Shorten"]),
         ("/graph", {"other_prompt": ""}, ["empty"]),
+        ("/graph", {"before_edit": True}, ["before_edit", "give an edit"]),
+        ("/graph_node", {"node": "M4_5", "neuron": 3}, ["neuron 3", "set verify"]),
         ("/graph_node", {"node": "I9_0"}, ["I9_0", "layers 0 to 5"]),
         ("/graph_node", {"node": "M0_0", "verify": True, "neuron": 10**6}, ["neuron", "1000000"]),
         ("/graph_edge", {"src": "I4_0", "dst": "A0_5"}, ["I4_0", "A0_5"]),

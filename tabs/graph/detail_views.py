@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tabs.graph.session import Session
-from tabs.graph.views import MAX_MAP, PAGE, column, key_of, place, place_of, selection_of, stage
+from tabs.graph.views import (
+    MAX_MAP,
+    PAGE,
+    column,
+    key_of,
+    place,
+    place_of,
+    selection_of,
+    stage,
+    table,
+)
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -186,7 +196,10 @@ def head_maps(detail: Detail, tokens: list[dict[str, Any]]) -> dict[str, Any]:
     source, target = place_of(detail["src"])[2], place_of(detail["dst"])[2]
     start, end = _window(len(tokens), target)
     tables = [
-        [short(row[start : start + at + 1]) for at, row in enumerate(maps[name][start:end])]
+        [
+            short(row[start : start + at + 1], digits=3)
+            for at, row in enumerate(maps[name][start:end])
+        ]
         for name in ("pattern", "contribution")
     ]
     signed = any(value < 0 for row in tables[1] for value in row)
@@ -273,19 +286,8 @@ def state_table(detail: Detail, *, root: bool = False) -> dict[str, Any]:
         for row, change in zip(rows, changes, strict=True):
             row.append(change)
     title = phrase("graph.root_state" if root else "graph.state")
-    return {
-        "title": title,
-        "how": phrase("graph.state_how" if detail["normalise"] else "graph.state_raw"),
-        "caption": title,
-        "columns": columns,
-        "rows": rows,
-        "sort": None,
-        "selected": None,
-        "more": 0,
-        "page": 6 if root else PAGE,
-        "empty": None,
-        "selectable": False,
-    }
+    how = phrase("graph.state_how" if detail["normalise"] else "graph.state_raw")
+    return table(title, how, columns, rows, page=6 if root else PAGE)
 
 
 def experts_bars(found: Detail) -> dict[str, Any]:
@@ -333,19 +335,8 @@ def neurons_table(detail: Detail, chosen: int | None = None) -> dict[str, Any]:
             name, short(found["activation"][index]), short(found["contribution"][index]), written,
         ])  # fmt: skip
     title = phrase("graph.neurons", n=len(rows), of=found["n_neurons"])
-    return {
-        "title": title,
-        "how": phrase("graph.neurons_how"),
-        "caption": title,
-        "columns": columns,
-        "rows": rows,
-        "sort": None,
-        "selected": chosen,
-        "more": 0,
-        "page": PAGE,
-        "empty": None,
-        "selectable": True,
-    }
+    how = phrase("graph.neurons_how")
+    return table(title, how, columns, rows, selected=chosen, selectable=True)
 
 
 def _fact(name: str, value: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabs.graph.views import KINDS, PAGE, TABLE, column, place
+from tabs.graph.views import KINDS, TABLE, column, place, table
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -14,7 +14,7 @@ Tokens = list[dict[str, Any] | None]
 def graph_view(record: dict[str, Any]) -> dict[str, Any]:
     """The picture: what the second graph has more than the first, on common columns."""
     difference = record["difference"]
-    a, b = columns(difference)
+    a, b = tokens_of(difference)
     same = a == b
     places = {node["id"]: index for index, node in enumerate(difference["nodes"])}
     edges = difference["edges"]
@@ -55,7 +55,7 @@ def graph_view(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def columns(difference: dict[str, Any]) -> tuple[Tokens, Tokens]:
+def tokens_of(difference: dict[str, Any]) -> tuple[Tokens, Tokens]:
     """The tokens of both prompts, column by column."""
     found = []
     for side in "ab":
@@ -66,29 +66,26 @@ def columns(difference: dict[str, Any]) -> tuple[Tokens, Tokens]:
 
 def links_table(difference: dict[str, Any]) -> dict[str, Any]:
     """The links that change most."""
-    a, b = columns(difference)
+    a, b = tokens_of(difference)
     tokens = [one or other for one, other in zip(a, b, strict=True)]
     listed = strongest(difference)
-    return {
-        "title": phrase("graph.changes"),
-        "how": phrase("graph.changes_how"),
-        "caption": phrase("graph.changes"),
-        "columns": [
-            column("from", "place", phone=True),
-            column("to", "place", phone=True),
-            column("kind", "text"),
-            column("first", "percent"),
-            column("second", "percent"),
-            column("change", "percent", phone=True),
-        ],
-        "rows": [_row(edge, tokens) for edge in listed],
-        "sort": None,
-        "selected": None,
-        "more": len(difference["edges"]) - len(listed),
-        "page": PAGE,
-        "empty": phrase("graph.no_change"),
-        "selectable": True,
-    }
+    columns = [
+        column("from", "place", phone=True),
+        column("to", "place", phone=True),
+        column("kind", "text"),
+        column("first", "percent"),
+        column("second", "percent"),
+        column("change", "percent", phone=True),
+    ]
+    return table(
+        phrase("graph.changes"),
+        phrase("graph.changes_how"),
+        columns,
+        [_row(edge, tokens) for edge in listed],
+        more=len(difference["edges"]) - len(listed),
+        empty=phrase("graph.no_change"),
+        selectable=True,
+    )
 
 
 def strongest(difference: dict[str, Any]) -> list[dict[str, Any]]:

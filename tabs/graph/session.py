@@ -98,13 +98,16 @@ class Session:
     @property
     def is_difference(self) -> bool:
         """Whether two graphs are subtracted."""
-        edited = self.shared["edit"] is not None
-        return bool(self.chosen.other) or (edited and self.chosen.side == "difference")
+        return bool(self.chosen.other) or self._subtracts_edit
+
+    @property
+    def _subtracts_edit(self) -> bool:
+        return self.shared["edit"] is not None and self.chosen.side == "difference"
 
     def asked(self) -> dict[str, Any]:
         """The arguments of the graph, or of the difference, that is drawn."""
         two = {"other_prompt": self.chosen.other or None}
-        return {**self.of_one_graph(), **two, "before_edit": self.chosen.side == "difference"}
+        return {**self.of_one_graph(), **two, "before_edit": self._subtracts_edit}
 
     def of_one_graph(self) -> dict[str, Any]:
         """The arguments of the graph of this prompt alone."""

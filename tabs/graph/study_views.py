@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabs.graph.views import PAGE, column, place
+from tabs.graph.views import column, place, table
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -54,24 +54,15 @@ def _tokens_table(found: dict[str, Any], tokens: list[dict[str, Any]]) -> dict[s
         ]
         for row in found["tokens"]
     ]
-    return {
-        "title": phrase("graph.tokens_measured"),
-        "how": phrase("graph.top_confirmed" if confirmed else "graph.top_not_confirmed"),
-        "caption": phrase("graph.tokens_measured"),
-        "columns": [
-            column("token", "place", phone=True),
-            column("influence", "percent", phone=True),
-            column("measured", "signed", digits=3, phone=True),
-            column("kl", "number", digits=3),
-        ],
-        "rows": rows,
-        "sort": {"key": "influence", "down": True},
-        "selected": None,
-        "more": 0,
-        "page": PAGE,
-        "empty": None,
-        "selectable": False,
-    }
+    columns = [
+        column("token", "place", phone=True),
+        column("influence", "percent", phone=True),
+        column("measured", "signed", digits=3, phone=True),
+        column("kl", "number", digits=3),
+    ]
+    how = phrase("graph.top_confirmed" if confirmed else "graph.top_not_confirmed")
+    sort = {"key": "influence", "down": True}
+    return table(phrase("graph.tokens_measured"), how, columns, rows, sort=sort)
 
 
 def statistics_map(found: dict[str, Any], numbers: list[int]) -> dict[str, Any]:

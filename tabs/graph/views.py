@@ -23,7 +23,7 @@ def graph_view(record: dict[str, Any]) -> dict[str, Any]:
     """The picture: nodes, edges, tokens, and what is said beside them."""
     places = {node["id"]: index for index, node in enumerate(record["nodes"])}
     edges = record["edges"]
-    root = record["root"]["nodes"][0]
+    roots = record["root"]["nodes"]
     influence = record["influence"]
     return {
         "state": "done",
@@ -35,8 +35,8 @@ def graph_view(record: dict[str, Any]) -> dict[str, Any]:
         "others": None,
         "share": short(record["token_influence"]),
         "rest": short(influence),
-        "roots": record["root"]["nodes"],
-        "prediction": root_prediction(record, root),
+        "roots": roots,
+        "prediction": root_prediction(record, *roots) if len(roots) == 1 else None,
         "nodes": {
             "ids": [node["id"] for node in record["nodes"]],
             "influence": short([node["influence"] for node in record["nodes"]]),
@@ -120,6 +120,21 @@ def stage(node: str) -> dict[str, Any]:
     return phrase(f"graph.place_{LETTERS[letter]}", layer=layer)
 
 
+def table(
+    title: dict[str, Any],
+    how: dict[str, Any],
+    columns: list[dict[str, Any]],
+    rows: list[list[Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    """What the table viewer takes; `more` is what differs from a plain list."""
+    plain = {
+        "sort": None, "selected": None, "more": 0, "page": PAGE, "empty": None, "selectable": False,
+    }  # fmt: skip
+    shown = {"title": title, "how": how, "caption": title, "columns": columns, "rows": rows}
+    return {**shown, **plain, **more}
+
+
 def links_table(record: dict[str, Any], measured: dict[str, float] | None = None) -> dict[str, Any]:
     """The strongest links, those with the most influence first."""
     tokens = record["input"]["tokens"]
@@ -137,19 +152,15 @@ def links_table(record: dict[str, Any], measured: dict[str, float] | None = None
         columns.append(column("measured", "signed", digits=3))
         for row, edge in zip(rows, listed, strict=True):
             row.append(short(measured.get(key_of(edge))))
-    return {
-        "title": phrase("graph.links"),
-        "how": phrase("graph.links_how"),
-        "caption": phrase("graph.links"),
-        "columns": columns,
-        "rows": rows,
-        "sort": None,
-        "selected": None,
-        "more": len(record["edges"]) - len(listed),
-        "page": PAGE,
-        "empty": phrase("graph.no_links"),
-        "selectable": True,
-    }
+    return table(
+        phrase("graph.links"),
+        phrase("graph.links_how"),
+        columns,
+        rows,
+        more=len(record["edges"]) - len(listed),
+        empty=phrase("graph.no_links"),
+        selectable=True,
+    )
 
 
 def key_of(edge: dict[str, Any]) -> str:

@@ -18,11 +18,11 @@ SCALES = {
 }
 
 
-def short(values: Any) -> Any:
-    """Numbers with six digits, however deeply nested."""
+def short(values: Any, digits: int = 6) -> Any:
+    """Numbers with so many digits, however deeply nested."""
     if isinstance(values, list):
-        return [short(value) for value in values]
-    return float(f"{values:.6g}") if isinstance(values, float) else values
+        return [short(value, digits) for value in values]
+    return float(f"{values:.{digits}g}") if isinstance(values, float) else values
 
 
 def grid_rows(result: dict[str, Any], component: str) -> list[tuple[str, int]]:
