@@ -255,7 +255,7 @@ def test_the_page_is_measured_in_a_browser() -> None:
         pytest.skip(chromium.MISSING)
     with pages() as served, browser() as running:
         found = events(running, served, 1)
-        assert len(found) == 4
+        assert len(found) == 7
         assert all(one["wall"]["median"] > 0 and one["cpu"]["median"] > 0 for one in found)
         opened = opening(running, served, 1)
         assert opened["seconds"]["app paint"]["median"] > 0

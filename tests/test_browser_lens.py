@@ -341,7 +341,7 @@ def saved(visit: Visit, kind: str, folder: Path) -> Path:
     """The file that an entry of the export menu saves."""
     with visit.page.expect_download() as download:
         visit.page.locator("#lens-heatmap .export").click()
-        visit.page.locator(f"#lens-heatmap [data-format={kind}]").click()
+        visit.page.locator(f"#lens-heatmap [data-item={kind}]").click()
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path

@@ -31,6 +31,8 @@ HOSTILE = [
 ]
 MAX_KIB = 600
 """The first load without a chart, as the project allows itself."""
+GRADIO_KIB = 280
+"""What Gradio's own files take of it, as benchmarks/RESULTS.md has it."""
 
 
 class Elements(HTMLParser):
@@ -139,7 +141,7 @@ def steady(text: str) -> str:
 def test_the_page_is_in_the_budget_of_the_first_load(client: httpx.Client) -> None:
     sent = int(get(client, "/", "br").headers["content-length"])
     fonts = sum(path.stat().st_size for path in FONT_FOLDER.glob("*.woff2"))
-    assert (sent + fonts) / 1024 < MAX_KIB / 4, "Gradio itself needs the rest"
+    assert (sent + fonts) / 1024 < MAX_KIB - GRADIO_KIB
 
 
 def test_what_is_no_page_is_passed_on_as_it_is(client: httpx.Client) -> None:
@@ -206,7 +208,8 @@ def test_gzip_is_gzip(client: httpx.Client) -> None:
 def test_every_event_but_the_api_is_private() -> None:
     blocks, _ = app.build(Settings())
     public = {fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"}
-    assert public == {"models", "logit_lens"}
+    graph = {"graph", "graph_node", "graph_edge", "graph_statistics"}
+    assert public == {"models", "logit_lens", *graph}
     undocumented = {fn.api_visibility for fn in blocks.fns.values()} - {"public", "private"}
     assert not undocumented
     assert len(blocks.fns) > 30

@@ -34,6 +34,7 @@ function menu(className, label, items, choose) {
       choose(name);
     });
     entry.tabIndex = -1;
+    entry.dataset.item = name;
     entry.setAttribute("role", "menuitem");
     return entry;
   });
