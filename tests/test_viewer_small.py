@@ -334,7 +334,7 @@ def test_the_badge_opens_its_details_and_escape_gives_the_focus_back(visit: Visi
     visit.page.keyboard.press("Escape")
     detail.wait_for(state="hidden")
     assert visit.focused() == "badge"
-    assert badge.get_attribute("aria-expanded") == "false"
+    expect(badge).to_have_attribute("aria-expanded", "false")
     badge.click()
     detail.wait_for()
     visit.page.mouse.click(700, 880)
