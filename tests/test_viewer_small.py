@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from viewer_stage import (
     HOSTILE,
     PARTS,
