@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from families import EVERY, IDS, N_LAYERS, OTHERS, build, loaded
+from families import IDS, N_LAYERS, OTHERS, build, held, loaded
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lens_core import (
     ContributionGraph,
-    GraphRun,
     InputError,
     NotExactError,
     PromptError,
@@ -43,16 +41,6 @@ MOVES: tuple[dict[str, Any], ...] = (
     {"merge_self": True},
 )
 METRICS = ("l1", "l2", "projection", "norm", "logit")
-
-
-@cache
-def held(name: str) -> GraphRun:
-    return graph_run(loaded(name), IDS)
-
-
-@pytest.fixture(params=EVERY)
-def model(request: pytest.FixtureRequest) -> LoadedModel:
-    return loaded(request.param)
 
 
 @pytest.fixture(autouse=True)

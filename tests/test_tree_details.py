@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from families import EVERY, IDS, N_LAYERS, build, loaded
+from families import IDS, N_LAYERS, build, held, loaded
 from test_golden_models import NAMES, case
 
 from lens_core import (
-    GraphRun,
     InputError,
     contribution_graph,
     edge_details,
@@ -29,16 +27,6 @@ from lens_core.tree.nodes import Node
 from lens_core.tree.pushed import Pushed
 
 LAST = len(IDS) - 1
-
-
-@cache
-def held(name: str) -> GraphRun:
-    return graph_run(loaded(name), IDS)
-
-
-@pytest.fixture(params=EVERY)
-def model(request: pytest.FixtureRequest) -> LoadedModel:
-    return loaded(request.param)
 
 
 def dumped(record: object) -> str:
