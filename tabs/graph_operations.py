@@ -107,11 +107,8 @@ def within(record: dict[str, Any]) -> dict[str, Any]:
     """A result as a part of another one: the header is that of the whole."""
     from lens_core.records import header
 
-    return {
-        key: value
-        for key, value in record.items()
-        if key not in header("", model={}, self_check={})
-    }
+    names = header("", model={}, self_check={})
+    return {key: value for key, value in record.items() if key not in names}
 
 
 def measure_of(loaded: LoadedModel, run: GraphRun, request: MeasuredRequest, at: int) -> Measure:

@@ -217,6 +217,17 @@ class Shell:
             if sheet:
                 done.success(None, js="() => lens.openSheet()", **PRIVATE)
 
+    def on_example(self, event: Callable[..., Dependency]) -> None:
+        """Fill in and run the prepared prompt whose index the event carries."""
+
+        def example(event: gr.EventData) -> str:
+            examples = prepared(self.runtime.settings)
+            return examples[said.index_of(event, "index", len(examples))]
+
+        event(example, outputs=[self.prompt], **PRIVATE).success(
+            None, inputs=self.bar, js=RUN, **PRIVATE
+        )
+
     def on_open(self, tab: gr.Tab, name: str) -> None:
         """When a tab is opened, it runs what another tab ran before."""
         tab.select(None, js=f"() => lens.openTab({json.dumps(name)})", **PRIVATE)

@@ -22,9 +22,9 @@ from tabs.logit_lens.clicks import CANDIDATES, WINDOW, Clicks
 from tabs.logit_lens.controls import COLOURS, CRITERIA, READ_AT
 from tabs.logit_lens.position_views import STACK
 from tabs.logit_lens.session import MAX_GROUP, MAX_LINES, Session
-from tabs.logit_lens.tab import _with_session
 from tabs.requests import LogitLensRequest, checked
 from tabs.runtime import UserError, result_of
+from tabs.wiring import with_session
 
 pytestmark = pytest.mark.slow
 
@@ -451,7 +451,7 @@ def test_what_is_no_record_is_refused_too(clicks: Clicks, first: Drawn, name: st
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BAD_EVENTS}))
 def test_a_click_before_any_run_changes_nothing(clicks: Clicks, name: str) -> None:
-    handler = _with_session(getattr(clicks, name), 7)
+    handler = with_session(getattr(clicks, name), 7)
     assert handler(event(), None) == (gr.skip(),) * 7
 
 

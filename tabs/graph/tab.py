@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,9 @@ from tabs.graph.clicks import GRAPH, Clicks
 from tabs.graph.controls import Controls, more, toolbar
 from tabs.graph.session import Session
 from tabs.prompts import prepared
-from tabs.said import index_of
 from tabs.shell import Shell
 from tabs.viewers import viewer
-from tabs.wiring import AGAIN, PRIVATE, RUN
+from tabs.wiring import AGAIN, PRIVATE, with_session
 from tabs.words import panel_head, phrase, text
 
 
@@ -58,7 +56,7 @@ def build(shell: Shell) -> None:
     _statistics(shell, controls, clicks)
     shell.on_detail(
         [parts.graph.export],
-        _with_session(clicks.export, 1),
+        with_session(clicks.export, 1),
         inputs=[parts.session],
         outputs=[saved],
     )
@@ -144,13 +142,7 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
         shown=shell.first.get("bar"),
     )
 
-    def example(event: gr.EventData) -> str:
-        examples = prepared(shell.runtime.settings)
-        return examples[index_of(event, "index", len(examples))]
-
-    parts.graph.example(example, outputs=[shell.prompt], **PRIVATE).success(
-        None, inputs=shell.bar, js=RUN, **PRIVATE
-    )
+    shell.on_example(parts.graph.example)
 
 
 def _wire_roots(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -> None:
@@ -177,22 +169,11 @@ def _wire_clicks(shell: Shell, parts: Parts, clicks: Clicks) -> None:
     ):
         shell.on_detail(
             [event],
-            _with_session(handler, 2),
+            with_session(handler, 2),
             inputs=[parts.session],
             outputs=[parts.detail, parts.session],
             sheet=handler in (clicks.edge, clicks.node, clicks.link),
         )
-
-
-def _with_session(
-    handler: Callable[..., tuple[Any, ...]], n_outputs: int
-) -> Callable[..., tuple[Any, ...]]:
-    """The handler, which answers nothing before the first run."""
-
-    def answered(event: gr.EventData, session: Session | None) -> tuple[Any, ...]:
-        return (gr.skip(),) * n_outputs if session is None else handler(event, session)
-
-    return answered
 
 
 def _wire_looks(controls: Controls) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,9 @@ from tabs.logit_lens.clicks import Clicks
 from tabs.logit_lens.controls import Controls, more, toolbar
 from tabs.logit_lens.session import Session
 from tabs.prompts import prepared
-from tabs.said import index_of
 from tabs.shell import Shell
 from tabs.viewers import viewer
-from tabs.wiring import PRIVATE, RUN
+from tabs.wiring import PRIVATE, with_session
 from tabs.words import panel_head, phrase, text
 
 GRID, RANKS = "lens-heatmap", "lens-ranks"
@@ -60,7 +58,7 @@ def build(shell: Shell) -> None:
     _wire_clicks(shell, controls, parts, clicks)
     shell.on_detail(
         [parts.heatmap.export],
-        _with_session(clicks.export, 1),
+        with_session(clicks.export, 1),
         inputs=[parts.session],
         outputs=[saved],
     )
@@ -128,13 +126,7 @@ def _wire_runs(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -
     )
     parts.heatmap.window(clicks.window, inputs=[parts.session], outputs=[window], **PRIVATE)
 
-    def example(event: gr.EventData) -> str:
-        examples = prepared(shell.runtime.settings)
-        return examples[index_of(event, "index", len(examples))]
-
-    parts.heatmap.example(example, outputs=[shell.prompt], **PRIVATE).success(
-        None, inputs=shell.bar, js=RUN, **PRIVATE
-    )
+    shell.on_example(parts.heatmap.example)
 
 
 def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks) -> None:
@@ -157,7 +149,7 @@ def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks)
     ):
         shell.on_detail(
             [event],
-            _with_session(handler, len(parts.detail)),
+            with_session(handler, len(parts.detail)),
             # Few inputs: Gradio looks at every one of them before a click is sent.
             inputs=again if handler == clicks.again else [parts.session],
             outputs=parts.detail,
@@ -171,19 +163,6 @@ def _wire_clicks(shell: Shell, controls: Controls, parts: Parts, clicks: Clicks)
     shell.on_detail(
         [parts.step.release], stepped, inputs=[parts.step, parts.session], outputs=parts.detail
     )
-
-
-def _with_session(
-    handler: Callable[..., tuple[Any, ...]], n_outputs: int
-) -> Callable[..., tuple[Any, ...]]:
-    """The handler, which answers nothing before the first run."""
-
-    def answered(event: gr.EventData, session: Session | None, *values: Any) -> tuple[Any, ...]:
-        if session is None:
-            return (gr.skip(),) * n_outputs
-        return handler(event, session, *values)
-
-    return answered
 
 
 def _wire_looks(controls: Controls) -> None:
