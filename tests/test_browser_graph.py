@@ -99,7 +99,7 @@ def test_the_threshold_hides_links_and_stays_in_the_address(
         field.press("Enter")
     fewer = n_links(visit)
     assert fewer < whole
-    assert "hide_below=0.15" in visit.page.url
+    visit.page.wait_for_url("**hide_below=0.15**")
     query = dict(re.findall(r"[?&](\w+)=([^&]*)", visit.page.url))
     again = visits(tab="graph", wait=False, hide_below=query["hide_below"])
     again.wait("done")

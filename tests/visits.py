@@ -104,6 +104,7 @@ class Visit:
         if wait:
             self.wait("ready")
             (self.graph if tab == "graph" else self.map).wait_for()
+            self.page.wait_for_function("lens.shell.bar")  # what was asked for is there
 
     # What is there
 

@@ -45,9 +45,14 @@ function setBar(values) {
 function openTab(name) {
   shell.tab = name;
   refresh();
-  if (goOn()) return;
-  const others = Object.values(shell.ran).some((ran) => same(ran, shell.bar));
-  if (others && !same(shell.ran[name], shell.bar)) run();
+  if (!goOn()) catchUp();
+}
+
+// Run what another tab ran, once the open one is there to say what it shows already.
+function catchUp() {
+  const { bar, ran, runs, tab } = shell;
+  const others = Object.values(ran).some((one) => same(one, bar));
+  if (runs[tab] && others && !same(ran[tab], bar)) run();
 }
 
 // Do something as soon as a tab is there, the one that is named where one is; before, its controls take
@@ -81,8 +86,8 @@ function register(name, start, ran) {
   if (ran) shell.ran[name] = ran;
   shell.tab ??= name;
   refresh();
-  goOn();
-  if (shell.wanted !== name) return;
+  if (goOn() || shell.tab !== name) return;
+  if (shell.wanted !== name) return catchUp();
   shell.wanted = null;
   start();
 }
