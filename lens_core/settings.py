@@ -37,6 +37,7 @@ class TokenLimits(BaseModel):
 
     graph: int = Field(default=256, ge=1)
     logit_lens: int = Field(default=1024, ge=1)
+    repair: int = Field(default=512, ge=1)
 
 
 class Settings(BaseModel):

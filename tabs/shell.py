@@ -14,11 +14,11 @@ from gradio.events import Dependency
 
 from tabs import links, said
 from tabs.background import Progress
-from tabs.edit_files import OPEN, ORIGINAL, named_edit, opened_edit
 from tabs.first_example import first_example
 from tabs.prompts import example_picker, prepared
 from tabs.requests import ShortenRequest, checked
 from tabs.runtime import Runtime, UserError, result_of, user_errors
+from tabs.session_edits import OPEN, ORIGINAL, chosen, opened_edit
 from tabs.viewers import drawn, viewer
 from tabs.wiring import PRIVATE, RUN
 from tabs.words import LANGUAGES, phrase, text
@@ -34,13 +34,17 @@ TEMPLATES: dict[str, dict[str, str | None]] = {
 STOPPED = "(status) => (lens.shell.stopping ? 'stopped' : status)"
 """A run that was stopped ends like one that failed; the browser knows which it was."""
 
+BAR = ("model", "prompt", "template", "edit")
 Bar = tuple[str, str, str, str]
 """What the bar says: model, prompt, template and edit."""
 
 Shown = tuple[dict[str, Any], tuple[Any, ...]]
 """A result's JSON, and what the tab's components show of it."""
 
-Run = Callable[..., Generator[Progress, None, Shown]]
+Going = Progress | tuple[Progress, tuple[Any, ...]]
+"""How far a run is, and what the tab's components show meanwhile where that is something."""
+
+Run = Callable[..., Generator[Going, None, Shown]]
 """(the shared arguments of a request, *option values) -> progress; returns what to show."""
 
 
@@ -55,7 +59,7 @@ class Shell:
     template: gr.Dropdown
     edit: gr.Dropdown
     edits: gr.State
-    """The session's edits: name -> a `WeightEdit` as JSON."""
+    """The session's edits: name -> `KeptEdit`."""
     strip: gr.HTML
     status: gr.HTML
     notice: gr.HTML
@@ -88,6 +92,8 @@ class Shell:
         outputs: Sequence[Component],
         rerun: Sequence[Callable[..., Dependency]] = (),
         shown: Bar | None = None,
+        reads: Sequence[str] = BAR,
+        asks: bool = False,
     ) -> None:
         """Run the tab's analysis when Run is pressed there, or at the events in `rerun`.
 
@@ -98,8 +104,11 @@ class Shell:
             outputs: what shows the result.
             rerun: more events that run it.
             shown: what the bar said for the result that the tab opens with.
+            reads: what of the bar makes a result one of before when it changes.
+            asks: it runs when it is asked for, never because the tab or a link is opened.
         """
-        runner = viewer("runner", {"tab": tab, "ran": shown}, elem_classes="lens-unseen")
+        known = {"tab": tab, "ran": shown, "reads": list(reads), "asks": asks}
+        runner = viewer("runner", known, elem_classes="lens-unseen")
 
         def follow(
             edits: dict[str, Any], model: str, prompt: str, template: str, edit: str, *values: Any
@@ -130,7 +139,7 @@ class Shell:
     def on_task(
         self,
         event: Callable[..., Dependency],
-        task: Callable[..., Generator[Progress, None, tuple[Any, ...]]],
+        task: Callable[..., Generator[Going, None, tuple[Any, ...]]],
         *,
         inputs: Sequence[Component],
         outputs: Sequence[Component],
@@ -254,7 +263,7 @@ class Shell:
         model, prompt, template, edit = bar
         shared = {"model": model, "prompt": prompt, **TEMPLATES.get(template, TEMPLATES["plain"])}
         with user_errors():
-            return {**shared, "edit": named_edit(edits, edit)}
+            return {**shared, "edit": chosen(edits, edit)}
 
     def _wire_links(self, tabs: gr.Tabs, names: Sequence[str]) -> None:
         """Links bring back the bar, the tab and every option; the header gives them out."""
@@ -321,14 +330,17 @@ class Shell:
 
 
 def _busy(
-    steps: Generator[Progress, None, Any], nothing: tuple[Any, ...]
+    steps: Generator[Going, None, Any], nothing: tuple[Any, ...]
 ) -> Generator[tuple, None, Any]:
-    """Say how it goes; returns what it comes to."""
+    """Say how it goes, and show what there is already; returns what it comes to."""
     while True:
         try:
-            yield drawn(said.busy(next(steps))), *nothing
+            step = next(steps)
         except StopIteration as end:
             return end.value
+        progress, shows = step if isinstance(step, tuple) else (step, ())
+        # What is shown are the last outputs; the strip before them waits for the result.
+        yield drawn(said.busy(progress)), *nothing[len(shows) :], *shows
 
 
 def build_shell(runtime: Runtime) -> Shell:

@@ -536,7 +536,8 @@ ARRIVE = """(ran) => {
   const bar = ["demo", "7+5=", "plain", "none"];
   let runs = 0;
   lens.arrive(["prompt"], bar);
-  lens.register("logit_lens", () => { runs += 1; }, ran ? bar : null);
+  const start = () => { runs += 1; };
+  lens.register("logit_lens", { start, ran: ran ? bar : null, reads: ["prompt"], asks: false });
   return runs;
 }"""
 

@@ -1,6 +1,6 @@
 // The page around the viewers: who has run what, links, messages between components, keys.
 const BAR = ["model", "prompt", "template", "edit"];
-const shell = { again: false, tab: null, bar: null, goal: null, ran: {}, runs: {}, wanted: null, waiting: null };
+const shell = { again: false, tab: null, bar: null, goal: null, ran: {}, tabs: {}, wanted: null, waiting: null };
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // A message from one component to the viewer whose elem_id it names; nothing goes to the server.
@@ -14,18 +14,23 @@ function listen(element, topic, act) {
   });
 }
 
+// What of the bar is not what a tab's result was made with, by name.
+function changedSince(tab) {
+  const [ran, reads] = [shell.ran[tab], shell.tabs[tab]?.reads ?? BAR];
+  return ran && shell.bar ? BAR.filter((name, i) => reads.includes(name) && !same(ran[i], shell.bar[i])) : [];
+}
+
 // Results that belong to another prompt, model or edit than the bar shows are veiled.
 function refresh() {
-  const ran = shell.ran[shell.tab];
-  const changed = ran && shell.bar ? BAR.filter((_, i) => !same(ran[i], shell.bar[i])) : [];
+  const changed = changedSince(shell.tab);
   document.body.dataset.lensStale = changed.join(" ");
   document.dispatchEvent(new CustomEvent("lens:stale", { detail: changed }));
 }
 
 // Run the analysis of the tab that is open.
 function run() {
-  const start = shell.runs[shell.tab];
-  if (start) start();
+  const open = shell.tabs[shell.tab];
+  if (open) open.start();
   else shell.wanted = shell.tab;
 }
 
@@ -50,9 +55,9 @@ function openTab(name) {
 
 // Run what another tab ran, once the open one is there to say what it shows already.
 function catchUp() {
-  const { bar, ran, runs, tab } = shell;
-  const others = Object.values(ran).some((one) => same(one, bar));
-  if (runs[tab] && others && !same(ran[tab], bar)) run();
+  const { bar, ran, tab, tabs } = shell;
+  if (!bar || !tabs[tab] || tabs[tab].asks || (ran[tab] && !changedSince(tab).length)) return;
+  if (Object.keys(ran).some((other) => other !== tab && !changedSince(other).length)) run();
 }
 
 // Do something as soon as a tab is there, the one that is named where one is; before, its controls take
@@ -65,7 +70,7 @@ function whenOpen(act, goal = null) {
 // What waits for the tab that is to be open.
 function goOn() {
   const { goal, tab, waiting } = shell;
-  if (!waiting || !tab || (goal && (goal !== tab || !shell.runs[tab]))) return false;
+  if (!waiting || !tab || (goal && (goal !== tab || !shell.tabs[tab]))) return false;
   Object.assign(shell, { goal: null, waiting: null });
   waiting();
   return true;
@@ -76,13 +81,14 @@ function arrive(names, values) {
   setBar(values);
   const asked = new URLSearchParams(location.search);
   whenOpen(() => {
+    if (shell.tabs[shell.tab]?.asks) return;
     if (names.some((name) => asked.has(name)) || !same(shell.ran[shell.tab], shell.bar)) run();
   });
 }
 
 // A tab's own run trigger, known once the tab is mounted.
-function register(name, start, ran) {
-  shell.runs[name] = start;
+function register(name, { start, ran, reads, asks }) {
+  shell.tabs[name] = { start, reads, asks };
   if (ran) shell.ran[name] = ran;
   shell.tab ??= name;
   refresh();
