@@ -4,10 +4,13 @@ Without `from __future__ import annotations`, which would hide the types from Gr
 Gradio checks no types here, so each function checks its arguments itself.
 """
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from gradio.events import api
 
+from tabs.repair_requests import RepairCompareRequest, RepairEvaluateRequest, RepairRequest
 from tabs.requests import (
     GraphEdgeRequest,
     GraphNodeRequest,
@@ -17,7 +20,9 @@ from tabs.requests import (
     Request,
     checked,
 )
-from tabs.runtime import Runtime, result_of, user_errors
+from tabs.runtime import Runtime, Steps, result_of, user_errors
+
+Edits = dict[str, Any] | list[dict[str, Any]] | None
 
 
 class Endpoints:
@@ -35,6 +40,9 @@ class Endpoints:
             self.graph_node,
             self.graph_edge,
             self.graph_statistics,
+            self.repair,
+            self.repair_evaluate,
+            self.repair_compare,
         )
         for analysis in analyses:
             api(analysis, api_name=analysis.__name__, **self._runtime.run_queue)
@@ -65,7 +73,7 @@ class Endpoints:
         compat: bool = False,
         template: str | None = None,
         special: str = "default",
-        edit: dict[str, Any] | None = None,
+        edit: Edits = None,
     ) -> dict[str, Any]:
         """What the model would say after every layer, at every position.
 
@@ -90,7 +98,7 @@ class Endpoints:
             compat: cut probabilities to whole per cent in criterion prob.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
-            edit: a weight edit as JSON, held for this run only.
+            edit: a weight edit as JSON, or a list of them in order; held for this run only.
         """
         return self._result("logit_lens", LogitLensRequest, locals())
 
@@ -115,7 +123,7 @@ class Endpoints:
         before_edit: bool = False,
         template: str | None = None,
         special: str = "default",
-        edit: dict[str, Any] | None = None,
+        edit: Edits = None,
     ) -> dict[str, Any]:
         """How a prediction was built: the contribution graph, or the difference of two graphs.
 
@@ -139,7 +147,7 @@ class Endpoints:
             before_edit: subtract the graph of the model without the edit from that with it.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
-            edit: a weight edit as JSON, held for this run only.
+            edit: a weight edit as JSON, or a list of them in order; held for this run only.
         """
         return self._result("graph", GraphRequest, locals())
 
@@ -162,7 +170,7 @@ class Endpoints:
         foil: int | str | None = None,
         template: str | None = None,
         special: str = "default",
-        edit: dict[str, Any] | None = None,
+        edit: Edits = None,
     ) -> dict[str, Any]:
         """What a node of the graph says: tokens of a state, neurons of an MLP, what is added.
 
@@ -184,7 +192,7 @@ class Endpoints:
             foil: token whose logit is subtracted.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
-            edit: a weight edit as JSON, held for this run only.
+            edit: a weight edit as JSON, or a list of them in order; held for this run only.
         """
         return self._result("graph_node", GraphNodeRequest, locals())
 
@@ -207,7 +215,7 @@ class Endpoints:
         foil: int | str | None = None,
         template: str | None = None,
         special: str = "default",
-        edit: dict[str, Any] | None = None,
+        edit: Edits = None,
     ) -> dict[str, Any]:
         """What an edge of the graph says: its heads, where one looks, and what it writes.
 
@@ -229,7 +237,7 @@ class Endpoints:
             foil: token whose logit is subtracted.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
-            edit: a weight edit as JSON, held for this run only.
+            edit: a weight edit as JSON, or a list of them in order; held for this run only.
         """
         return self._result("graph_edge", GraphEdgeRequest, locals())
 
@@ -244,7 +252,7 @@ class Endpoints:
         metric: str = "l1",
         template: str | None = None,
         special: str = "default",
-        edit: dict[str, Any] | None = None,
+        edit: Edits = None,
     ) -> dict[str, Any]:
         """Which heads and MLPs are active how often in the graphs of many prompts.
 
@@ -258,13 +266,159 @@ class Endpoints:
             metric: l1, l2, projection, norm or logit.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
-            edit: a weight edit as JSON, held for this run only.
+            edit: a weight edit as JSON, or a list of them in order; held for this run only.
         """
         return self._result("graph_statistics", GraphStatisticsRequest, locals())
 
+    def repair(
+        self,
+        prompt: str | None = None,
+        target: str | None = None,
+        model: str = "demo",
+        pairs: list[list[str]] | None = None,
+        method: str = "me-batch",
+        epochs: int | None = None,
+        margin: float = 0.5,
+        lr: float | None = None,
+        pace: float = 0.5,
+        mu: float | str = 1.0,
+        layers: float | None = None,
+        neurons: int = 64,
+        views: int = 0,
+        watch: int = 0,
+        template: str | None = None,
+        special: str = "default",
+        edit: Edits = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The small weight edit after which the model continues the prompt with the target.
+
+        Streams every update (schema lens_core/repair_step/1), and then the result; its
+        `weight_edit` is what the other endpoints take as `edit`.
+
+        Args:
+            prompt: the text, exactly as typed.
+            target: what should follow, as it continues the prompt: mostly with a space in front.
+            model: a name from /models; on a local page also any Hub id or folder.
+            pairs: several [prompt, target] to repair together, instead of the two above.
+            method: me-batch (STAR, all tokens at once), me-iter (STAR, token by token), mint (few
+                neurons) or me-sgd (plain gradient descent).
+            epochs: most updates, 1 to 200; the method's own number when null.
+            margin: logits that every target token must lead by, 0 to 100.
+            lr: a fixed learning rate; the step that is needed when null.
+            pace: how much of what is missing one step should close, 0.05 to 1.
+            mu: ridge of the semantic direction, 0 or more, or "inf".
+            layers: share of the layers that are edited, 0.01 to 1; by their number when null.
+            neurons: most neurons in a layer; 0 takes all.
+            views: rewordings of each prompt that are repaired with it, 0 to 3.
+            watch: on how many probes every update measures what else changes.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: weight edits as JSON that hold meanwhile; the new one is made on top of them.
+        """
+        yield from self._streamed("repair", RepairRequest, locals())
+
+    def repair_evaluate(
+        self,
+        edit: dict[str, Any] | list[dict[str, Any]],
+        model: str = "demo",
+        wanted: list[list[str]] | None = None,
+        paraphrases: list[list[str]] = [],  # noqa: B006
+        probes: list[str] = [],  # noqa: B006
+        neighbours: list[str] = [],  # noqa: B006
+        builtin: bool = True,
+        new_tokens: int = 20,
+        strengths: list[float] | None = None,
+        template: str | None = None,
+        special: str = "default",
+    ) -> dict[str, Any]:
+        """Whether edits do what they are for, in other words too, and what else they change.
+
+        Args:
+            edit: a weight edit as JSON, or a list of them in the order in which they are applied,
+                each bare or as {"edit", "strength"}.
+            model: a name from /models; on a local page also any Hub id or folder.
+            wanted: [prompt, target] of what should be said; what the edits name when null.
+            paraphrases: [prompt, target] in other words.
+            probes: more texts that should not change.
+            neighbours: prompts near the wanted ones; those, cut at the end, when empty.
+            builtin: also measure on the built-in probes.
+            new_tokens: how far continuations are compared, 0 to 64.
+            strengths: also measure the last edit at these strengths, 0 to 1.5.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+        """
+        return self._result("repair_evaluate", RepairEvaluateRequest, locals())
+
+    def repair_compare(
+        self,
+        prompt: str | None = None,
+        target: str | None = None,
+        model: str = "demo",
+        pairs: list[list[str]] | None = None,
+        methods: list[str | dict[str, Any]] = ["me-batch", "me-iter", "mint", "me-sgd"],  # noqa: B006
+        epochs: int | None = None,
+        margin: float = 0.5,
+        lr: float | None = None,
+        pace: float = 0.5,
+        mu: float | str = 1.0,
+        layers: float | None = None,
+        neurons: int = 64,
+        views: int = 0,
+        paraphrases: list[str] = [],  # noqa: B006
+        probes: list[str] = [],  # noqa: B006
+        neighbours: list[str] = [],  # noqa: B006
+        template: str | None = None,
+        special: str = "default",
+        edit: Edits = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Several methods on the same pairs, each from the same state, with what each changed.
+
+        Streams every update (schema lens_core/repair_compare_step/1), and then the table.
+
+        Args:
+            prompt: the text, exactly as typed.
+            target: what should follow, as it continues the prompt: mostly with a space in front.
+            model: a name from /models; on a local page also any Hub id or folder.
+            pairs: several [prompt, target] to repair together, instead of the two above.
+            methods: 1 to 8, by name or as options such as {"method": "me-sgd", "lr": 0.01}.
+            epochs: most updates, 1 to 200; each method's own number when null.
+            margin: logits that every target token must lead by, 0 to 100.
+            lr: a fixed learning rate; the step that is needed when null.
+            pace: how much of what is missing one step should close, 0.05 to 1.
+            mu: ridge of the semantic direction, 0 or more, or "inf".
+            layers: share of the layers that are edited, 0.01 to 1; by their number when null.
+            neurons: most neurons in a layer; 0 takes all.
+            views: rewordings of each prompt that are repaired with it, 0 to 3.
+            paraphrases: other wordings of the prompt, which are measured only.
+            probes: more texts that should not change.
+            neighbours: prompts near the wanted ones; those, cut at the end, when empty.
+            template: null for plain text, "chat" for one user turn.
+            special: default, none or bos.
+            edit: weight edits as JSON that hold meanwhile.
+        """
+        yield from self._streamed("repair_compare", RepairCompareRequest, locals())
+
     def _result(self, op: str, kind: type[Request], given: dict[str, Any]) -> dict[str, Any]:
         """The result of an operation on an endpoint's arguments, as plain JSON values."""
+        return result_of(self._steps(op, kind, given)).to_json()
+
+    def _streamed(
+        self, op: str, kind: type[Request], given: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """What an operation gives on the way, and at last its result."""
+        # Closed when the client goes, which ends the run.
+        with closing(self._steps(op, kind, given)) as steps:
+            while True:
+                try:
+                    progress = next(steps)
+                except StopIteration as end:
+                    yield end.value.to_json()
+                    return
+                for detail in progress.detail:
+                    yield {"schema": f"lens_core/{op}_step/1", **detail}
+
+    def _steps(self, op: str, kind: type[Request], given: dict[str, Any]) -> Steps:
         arguments = {name: value for name, value in given.items() if name != "self"}
         with user_errors():
             request = checked(kind, arguments)
-        return result_of(self._runtime.steps(op, request)).to_json()
+        return self._runtime.steps(op, request)

@@ -1,4 +1,7 @@
-"""What runs inside a GPU call: plain functions from a request to a result, by name."""
+"""What runs inside a GPU call: functions from a request to a result, by name.
+
+A generator function yields details on the way, and returns its result.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabs.bench import Bench, edited
 from tabs.graph_operations import GRAPH_OPS
+from tabs.repair_operations import REPAIR_OPS
 from tabs.requests import LogitLensRequest, PromptRequest, ShortenRequest
 
 if TYPE_CHECKING:
@@ -97,4 +101,5 @@ OPS: dict[str, Callable[..., Any]] = {
     "logit_lens": read_logit_lens,
     "shorten": shorten,
     **GRAPH_OPS,
+    **REPAIR_OPS,
 }

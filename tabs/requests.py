@@ -20,34 +20,62 @@ Mode = Literal["per_part", "per_edge"]
 Component = Literal["embed", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 
 
-def _record(edit: Any) -> Any:
-    """An edit as a JSON object, also from its text."""
-    if not isinstance(edit, str):
+class HeldEdit(BaseModel):
+    """An edit that holds while an analysis runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    edit: dict[str, Any]
+    """A `WeightEdit` as JSON."""
+    strength: float = Field(default=1.0, ge=0, le=1.5, allow_inf_nan=False)
+
+
+def _held(edit: Any) -> Any:
+    """One edit or several, bare or with a strength, also as text: a list, or None for none."""
+    if isinstance(edit, str):
+        try:
+            edit = json.loads(edit)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"it is not JSON, {error}; pass what WeightEdit gave") from error
+    if isinstance(edit, dict):
+        edit = [edit]
+    if not isinstance(edit, list):
         return edit
-    try:
-        return json.loads(edit)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"it is not JSON, {error}; pass what WeightEdit gave") from error
+    return [_one_held(index, one) for index, one in enumerate(edit)] or None
 
 
-Edit = Annotated[dict[str, Any] | None, BeforeValidator(_record)]
+def _one_held(index: int, edit: Any) -> Any:
+    if isinstance(edit, HeldEdit):
+        return edit  # of a request that another one is made from
+    if not isinstance(edit, dict):
+        raise ValueError(f"its entry {index} is {edit!r}; every edit is a dictionary")
+    return edit if "edit" in edit else {"edit": edit}
+
+
+Edits = Annotated[list[HeldEdit] | None, BeforeValidator(_held)]
 
 
 class Request(BaseModel):
     """What every analysis needs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # An edit in an error would fill the log.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     model: str = EMBEDDED_MODEL
     template: Literal["chat"] | None = None
     special: Literal["default", "none", "bos"] = "default"
-    edit: Edit = None
-    """A `WeightEdit` as JSON, held for this run only."""
+    edit: Edits = None
+    """Weight edits as JSON, in the order in which they are applied; held for this run only."""
 
     @property
     def texts(self) -> list[str]:
         """Everything that the model is to read."""
         raise NotImplementedError
+
+    @property
+    def wanted_texts(self) -> list[str]:
+        """Everything that the model is to say."""
+        return []
 
 
 class PromptRequest(Request):

@@ -6,28 +6,35 @@ import dataclasses
 import gc
 import os
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lens_core.errors import EditError, LensError, ModelError, PromptError
-from tabs.background import Progress, in_background
+from lens_core.errors import EditError, InputError, LensError, ModelError, PromptError
+from tabs.background import Progress, in_background, in_place
 from tabs.bench import Bench
 from tabs.operations import OPS
+from tabs.repair_operations import basis_bytes
 
 if TYPE_CHECKING:
     from lens_core.pool import ModelPool
     from lens_core.settings import Settings
-    from tabs.requests import Request
+    from tabs.requests import HeldEdit, Request
 
 MAX_EDIT_BYTES = 16 * 2**20
-"""The largest edit that a public page takes, as JSON text."""
+"""The largest edits that a public page takes together, as JSON text."""
+
+MAX_PAIRS = 100
+"""How many prompts with targets a public page takes at once."""
+
+LONG_OPS = ("repair_view", "repair_evaluate", "repair_compare")
+"""Operations that read dozens of texts."""
 
 HELD_SHARE = 16
-"""The forward passes that the clicks of a tab read again may take this part of the free memory."""
+"""What the clicks of a tab read again may take this part of the free memory, each kind of it."""
 
 Steps = Generator[Progress, None, Any]
 """Any number of `Progress`; returns the result."""
@@ -229,8 +236,9 @@ class Runtime:
 
         Raises:
             ModelError: a model that is not on a public page's list.
-            PromptError: nothing to read, or more characters than the limit.
-            EditError: an edit too large for a public page.
+            PromptError: a text without characters, or with more than the limit.
+            EditError: edits too large for a public page.
+            InputError: more pairs than a public page takes at once.
         """
         names = self.settings.model_names
         if self.settings.public and request.model not in names:
@@ -239,27 +247,20 @@ class Runtime:
                 f'The model "{request.model}" is not on this page\'s list; choose one of {listed}, '
                 "or run LM Lens on your own machine."
             )
-        limit = self.settings.max_prompt_chars
-        for prompt in request.texts:
-            if not prompt:
-                raise PromptError(
-                    "The prompt is empty (0 characters); type at least one character."
-                )
-            if len(prompt) > limit:
-                raise PromptError(
-                    f"The prompt has {len(prompt)} characters; the limit is {limit}. "
-                    "Shorten the prompt."
-                )
-        self._check_edit(request.edit)
+        for name, texts in (("prompt", request.texts), ("target", request.wanted_texts)):
+            for text in texts:
+                self._check_text(name, text)
+        if self.settings.public:
+            _check_pairs(len(request.wanted_texts))
+            _check_edits(request.edit or ())
 
-    def _check_edit(self, edit: dict[str, Any] | None) -> None:
-        if edit is None or not self.settings.public:
-            return
-        size = sum(len(str(value)) for value in edit.values())
-        if size > MAX_EDIT_BYTES:
-            raise EditError(
-                f"The edit has {size} bytes; the limit of this page is {MAX_EDIT_BYTES}. "
-                "Use fewer columns, or run LM Lens on your own machine."
+    def _check_text(self, name: str, text: str) -> None:
+        limit = self.settings.max_prompt_chars
+        if not text:
+            raise PromptError(f"The {name} is empty (0 characters); type at least one character.")
+        if len(text) > limit:
+            raise PromptError(
+                f"The {name} has {len(text)} characters; the limit is {limit}. Shorten the {name}."
             )
 
     def _load_stack(self) -> Iterator[Progress]:
@@ -281,15 +282,21 @@ class Runtime:
         from lens_core.memory import free_bytes
 
         share = free_bytes("cpu") // HELD_SHARE
-        return Bench(self.pool, self.settings.max_tokens, Held(share), Held(share))
+        return Bench(
+            self.pool,
+            self.settings.max_tokens,
+            lens_runs=Held(share),
+            graph_runs=Held(share),
+            repair_bases=Held(share, size=basis_bytes),
+        )
 
     def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:
         """The one function that runs models: each decorated function has a worker of its own."""
 
         def duration(op: str, request: Request, source: str) -> int:
             """Seconds to reserve; a visitor's quota is compared with them."""
-            del op, request, source
-            return 60
+            del request, source
+            return 120 if op in LONG_OPS else 60
 
         def gpu(op: str, request: Request, source: str) -> Generator[Any, None, None]:
             """Progress, then the result: what a GPU call returns would be lost on the way."""
@@ -298,9 +305,24 @@ class Runtime:
                 return OPS[op](self._bench, request, source)
 
             with user_errors():
-                if self.zero_gpu:
-                    yield work()
-                else:
-                    yield (yield from in_background(work))
+                yield (yield from (in_place if self.zero_gpu else in_background)(work))
 
         return on_gpu(gpu, duration)
+
+
+def _check_pairs(count: int) -> None:
+    if count > MAX_PAIRS:
+        raise InputError(
+            f"There are {count} pairs; the limit of this page is {MAX_PAIRS}. "
+            "Give fewer at once, or run LM Lens on your own machine."
+        )
+
+
+def _check_edits(edits: Sequence[HeldEdit]) -> None:
+    size = sum(len(str(held.edit)) for held in edits)
+    if size > MAX_EDIT_BYTES:
+        several = "edit has" if len(edits) == 1 else "edits together have"
+        raise EditError(
+            f"The {several} {size} bytes; the limit of this page is {MAX_EDIT_BYTES}. "
+            "Use fewer columns, or run LM Lens on your own machine."
+        )

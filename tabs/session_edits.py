@@ -49,6 +49,10 @@ class KeptEdit:
         """That of the weight edit."""
         return self.edit["id"]
 
+    def __hash__(self) -> int:
+        """Gradio tells by it whether a session's edits have changed."""
+        return hash((self.id, self.strength, self.on, self.base))
+
 
 Edits: TypeAlias = "Mapping[str, KeptEdit]"
 """Name -> edit, in the order in which they are applied."""

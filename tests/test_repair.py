@@ -35,9 +35,11 @@ from lens_core.repairs import (
     repair_steps,
 )
 from lens_core.repairs.basis import Directions, folded_rows
+from lens_core.repairs.effects import locality
 from lens_core.repairs.locate import chosen_columns
 from lens_core.repairs.observed import observe
 from lens_core.repairs.run import _search
+from lens_core.repairs.texts import PROBES
 from lens_core.repairs.wanted import Pair, rows_of
 from lens_core.weights import editable_weight
 
@@ -351,6 +353,7 @@ def test_experts_are_refused() -> None:
         ({"epochs": True}, "epochs is True"),
         ({"mu": -1.0}, "mu is -1.0"),
         ({"neurons": -1}, "neurons is -1"),
+        ({"watch": 99}, "watch is 99"),
         ({"learning_rate": 1.0}, 'no option "learning_rate"'),
     ],
 )
@@ -441,3 +444,28 @@ def test_views_are_repaired_together(demo: LoadedModel) -> None:
     assert [pair.view_of for pair in search.rows.pairs] == [None, 0, 0]
     result = repair(demo, "The capital of Kazakhstan is", " Astana", basis=basis, views=2)
     assert [pair.after.greedy_exact for pair in result.pairs] == [True] * 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_else_changes_is_watched_at_every_step(demo: LoadedModel, method: str) -> None:
+    wanted = ("The capital of Kazakhstan is", " Astana")
+    arguments: dict[str, Any] = {"method": method, "basis": repair_basis(demo)}
+    results: list[Repair] = [repair(demo, *wanted, watch=watch, **arguments) for watch in (4, 0)]
+    watched, unwatched = ([step.kl for step in result.steps] for result in results)
+    assert watched[0] == 0
+    assert all(kl is not None and kl > 0 for kl in watched[1:])
+    assert set(unwatched) == {None}
+    first, second = (result.edit for result in results)
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id
+    assert [step.kl for step in Repair.from_json(results[0].to_json()).steps] == watched
+
+
+def test_the_watched_texts_are_padded_without_effect(demo: LoadedModel) -> None:
+    result = repair(demo, "The capital of Kazakhstan is", " Astana", watch=4)
+    edit = result.edit
+    assert edit is not None
+    texts = [demo.tokenize(PROBES[index]) for index in (0, 7, 14, 21)]
+    found = locality(demo, [(None, ids) for ids in texts], lambda: applied(demo, edit))
+    assert result.steps[-1].kl == pytest.approx(found.kl, rel=1e-2)

@@ -56,6 +56,23 @@ def test_signed_figures_have_a_real_minus_and_their_digits(visit: Visit) -> None
     assert cells == ["−0.500", "−25%", "−2.00", "+0.500", "7%", ""]
 
 
+def test_tokens_stand_side_by_side_and_states_are_pills(visit: Visit) -> None:
+    kinds = [column("writes", "tokens"), column("prompt", "mono"), column("state", "text")]
+    columns = [column("name", "text"), *kinds]
+    rows = [
+        ["a", [entry(" st"), entry("tta")], "def f():\n    x", {"text": "good", "tone": "good"}],
+        ["b", [entry(" of"), entry(":")], "7 + 5 =", {"text": "check", "tone": "check"}],
+        ["c", [], "", {"text": "poor", "tone": "poor"}],
+    ]
+    visit.show(links=links(columns=columns, rows=rows, sort=None))
+    assert visit.page.locator("#links tbody tr").first.locator(".chip").count() == 2
+    assert column_texts(visit, 4) == ["✓ good", "▲ check", "✕ poor"]
+    assert visit.page.locator("#links .pill.check > [aria-hidden]").inner_text().strip() == "▲"
+    assert column_texts(visit, 3)[0] == "def f():\n    x"
+    visit.page.get_by_role("button", name="Writes").click()
+    assert column_texts(visit, 1) == ["b", "a", "c"], "by the first token; none comes last"
+
+
 def test_a_head_sorts_and_says_so(visit: Visit) -> None:
     head = visit.page.locator("#links thead th")
     assert head.nth(5).get_attribute("aria-sort") == "descending"

@@ -61,8 +61,8 @@ def _repair_token(
     """Up to `epochs` changes for one token; without success all of them are taken back."""
     before = {layer: part.copy() for layer, part in search.trial.items()}
     counts = dict(search.edits)
+    seen = search.pushed(row, limits)
     for _ in range(search.options.most_epochs):
-        seen = search.pushed(row, limits)
         if not seen.backward:
             return
         local = int(seen.pushed.nonzero()[0, 0])
@@ -74,6 +74,7 @@ def _repair_token(
         search.trial = _with(search, best, direction)
         place = (best.layer, best.neuron)
         search.edits[place] = search.edits.get(place, 0) + 1
+        seen = search.pushed(row, limits)
         yield search.step("neuron", row=row, rate=best.amount)
     if row in search.failing():
         search.trial, search.edits = before, counts

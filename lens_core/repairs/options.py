@@ -59,10 +59,10 @@ class RepairOptions:
             _check_number("lr", self.lr, 1e-8, 100.0)
         if self.layers is not None:
             _check_number("layers", self.layers, 0.01, 1.0)
-        _check_whole("neurons", self.neurons, 0, 1 << 20)
-        _check_whole("views", self.views, 0, MAX_VIEWS)
+        check_whole("neurons", self.neurons, 0, 1 << 20)
+        check_whole("views", self.views, 0, MAX_VIEWS)
         if self.epochs is not None:
-            _check_whole("epochs", self.epochs, 1, MAX_EPOCHS)
+            check_whole("epochs", self.epochs, 1, MAX_EPOCHS)
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> RepairOptions:
@@ -113,7 +113,12 @@ def _check_number(name: str, value: Any, least: float, most: float) -> None:
         raise InputError(f"{name} is {value!r}; it can be {least:g} to {most:g}.")
 
 
-def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+def check_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Refuse what is not a whole number from `least` to `most`.
+
+    Raises:
+        InputError: names the option, its value and its range.
+    """
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         raise InputError(f"{name} is {value!r}; it can be {least} to {most}.")

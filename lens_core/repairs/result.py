@@ -34,6 +34,8 @@ class RepairStep:
     """How many neurons are changed so far."""
     seconds: float
     """Since the run began."""
+    kl: float | None = None
+    """Mean KL to the model before, on the texts that are watched, in nats; None where none are."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values."""

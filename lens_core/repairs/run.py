@@ -17,7 +17,7 @@ from lens_core.repairs import mint, sgd, star
 from lens_core.repairs.basis import RepairBasis, repair_basis
 from lens_core.repairs.neurons import edited_neurons
 from lens_core.repairs.observed import Standing
-from lens_core.repairs.options import RepairOptions
+from lens_core.repairs.options import RepairOptions, check_whole
 from lens_core.repairs.result import (
     PairState,
     Repair,
@@ -28,7 +28,9 @@ from lens_core.repairs.result import (
 )
 from lens_core.repairs.search import Search
 from lens_core.repairs.states import pair_states, standing_of, token_state
+from lens_core.repairs.texts import PROBES
 from lens_core.repairs.wanted import read_pair, rows_of, views_of
+from lens_core.repairs.watch import Watch
 from lens_core.tokens import vocab_entries
 
 PairTexts: TypeAlias = "tuple[str | Tensor, str | Tensor]"
@@ -50,6 +52,7 @@ def repair(
     target: str | Tensor,
     *,
     basis: RepairBasis | None = None,
+    watch: int = 0,
     **options: Any,
 ) -> Repair:
     """An edit after which the model continues the prompt with the target, and what it did.
@@ -61,6 +64,8 @@ def repair(
         prompt: what is read, as text or token ids [position].
         target: what should follow, as it continues the prompt: mostly with a leading space.
         basis: what `repair_basis` gave for this model; None makes it anew.
+        watch: on how many built-in probes every step measures what else changes (`RepairStep.kl`);
+            none without a tokenizer.
         options: the fields of `RepairOptions`; `method` is "me-batch" unless given.
 
     Raises:
@@ -69,7 +74,7 @@ def repair(
         EditError: the model has experts, or quantised or offloaded weights.
         NotExactError: its readout is not exact; `me-sgd` does without.
     """
-    return repair_many(loaded, [(prompt, target)], basis=basis, **options)
+    return repair_many(loaded, [(prompt, target)], basis=basis, watch=watch, **options)
 
 
 def repair_steps(
@@ -78,13 +83,14 @@ def repair_steps(
     target: str | Tensor,
     *,
     basis: RepairBasis | None = None,
+    watch: int = 0,
     **options: Any,
 ) -> Iterator[RepairStep | Repair]:
     """`repair`, one update after another; the last item is the result.
 
     Dropping it at any step is safe: between steps the model is as it was.
     """
-    return repair_many_steps(loaded, [(prompt, target)], basis=basis, **options)
+    return repair_many_steps(loaded, [(prompt, target)], basis=basis, watch=watch, **options)
 
 
 def repair_many(
@@ -92,10 +98,13 @@ def repair_many(
     pairs: Sequence[PairTexts],
     *,
     basis: RepairBasis | None = None,
+    watch: int = 0,
     **options: Any,
 ) -> Repair:
     """One edit for many pairs of prompt and target, searched for jointly; see `repair`."""
-    (result,) = deque(repair_many_steps(loaded, pairs, basis=basis, **options), maxlen=1)
+    (result,) = deque(
+        repair_many_steps(loaded, pairs, basis=basis, watch=watch, **options), maxlen=1
+    )
     assert isinstance(result, Repair)
     return result
 
@@ -105,12 +114,16 @@ def repair_many_steps(
     pairs: Sequence[PairTexts],
     *,
     basis: RepairBasis | None = None,
+    watch: int = 0,
     **options: Any,
 ) -> Iterator[RepairStep | Repair]:
     """`repair_many`, one update after another; the last item is the result."""
     search = _search(loaded, pairs, basis, RepairOptions.of(options))
+    check_whole("watch", watch, 0, len(PROBES))
     before = search.observe().standing
     with search.held():
+        if watch and loaded.tokenizer is not None:
+            search.watch = Watch(loaded, watch)
         states = pair_states(loaded, search.rows, before)
     steps = [search.first_step()]
     yield steps[0]

@@ -24,6 +24,7 @@ from lens_core.repairs.observed import Observed, Standing, merged, observe
 from lens_core.repairs.options import RepairOptions
 from lens_core.repairs.result import RepairStep
 from lens_core.repairs.wanted import Rows
+from lens_core.repairs.watch import Watch
 from lens_core.weights import editable_weight
 
 _LEAST_MISSING = 0.5
@@ -80,6 +81,8 @@ class Search:
     cap: float | None = None
     """The largest change of a neuron that was allowed, in median norms (mint)."""
     best: tuple[int, Trial] | None = None
+    watch: Watch | None = None
+    """Measures what else changes after every update, where that is asked for."""
 
     def __post_init__(self) -> None:
         self.updates = torch.zeros(len(self.rows), dtype=torch.long)
@@ -209,7 +212,14 @@ class Search:
             rate=rate,
             columns=sum(len(part.columns) for part in self.trial.values()),
             seconds=self.seconds(),
+            kl=self._watched(),
         )
+
+    def _watched(self) -> float | None:
+        if self.watch is None:
+            return None
+        with self.held():
+            return self.watch.kl()
 
     def first_step(self) -> RepairStep:
         """The record of the state before the first update."""

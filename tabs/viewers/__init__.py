@@ -29,7 +29,7 @@ EVENTS = {
     "header": ("link", "language", "open", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
-    "token_strip": ("graph", "logit_lens"),
+    "token_strip": ("graph", "logit_lens", "repair"),
     "heatmap": ("select", "token", "example", "window", "export"),
     "bars": ("choose",),
     "followed": ("follow", "pin", "remove", "join", "split"),
@@ -42,6 +42,10 @@ EVENTS = {
     "selection": ("verify", "verify_head", "root"),
     "log_slider": ("release",),
     "stack": ("choose", "verify", "verify_head", "root"),
+    "target": ("space",),
+    "outcome": ("token", "use", "save", "undo"),
+    "neuron_map": ("choose",),
+    "edit_list": ("switch", "strength", "undo", "save", "open"),
 }
 """The viewers, and the events that each can trigger."""
 

@@ -1,6 +1,11 @@
-// A file for the visitor; draws nothing. Takes {"name", "type", "text", "serial"}: a value with another
-// serial is saved by the browser at once, the one that is there when the page opens is not.
+// A file for the visitor; draws nothing. Takes {"name", "type", "text" or "base64" (bytes), "serial"}: a value
+// with another serial is saved by the browser at once, the one that is there when the page opens is not.
 const { download } = lens;
+
+function contentOf({ base64, text, type }) {
+  if (!base64) return text;
+  return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type });
+}
 
 lens.viewers.saved = ({ props, watch }) => {
   const value = () => (props.value ? JSON.parse(props.value) : null);
@@ -9,6 +14,6 @@ lens.viewers.saved = ({ props, watch }) => {
     const file = value();
     if (!file || file.serial === last) return;
     last = file.serial;
-    download(file.name, file.text, file.type);
+    download(file.name, contentOf(file), file.type);
   });
 };

@@ -1,14 +1,16 @@
 // A table that can be sorted and whose rows can be chosen. Takes {"title", "how", "caption" (for screen
-// readers), "columns": [{"key", "label", "kind": "text" | "token" | "place" | "number" | "signed" |
-// "percent" | "rank" | "change", "digits", "sortable", "phone": kept on a narrow page}], "rows": [[cell]],
-// "sort": {"key", "down"}, "selected": index of a row, "more": rows that are not sent, "page": rows shown
-// at first, "empty", "selectable"}. A cell is a phrase or {"text", "tone"}, a vocabulary entry, {"label",
-// "token": record}, or a number; null is blank. Triggers "choose" {index of the row as sent}.
+// readers), "columns": [{"key", "label", "kind": "text" | "mono" | "token" | "tokens" | "place" | "number" |
+// "signed" | "percent" | "rank" | "change", "digits", "sortable", "phone": kept on a narrow page}], "rows":
+// [[cell]], "sort": {"key", "down"}, "selected": index of a row, "more": rows that are not sent, "page": rows
+// shown at first, "empty", "selectable"}. A cell is a phrase or {"text", "tone"} (with "good", "check" and
+// "poor" a pill), a text of a model ("mono"), a vocabulary entry or a list of them, {"label", "token":
+// record}, or a number; null is blank. Triggers "choose" {index of the row as sent}.
 const { button, chip, heading, make, mount, number, percent, phrase, recordChip, refill, signed, t } = lens;
 
 const ON_PHONE = 3; // columns, where none is named
 const PAGE = 10; // rows that Page Up and Page Down pass
 const FIGURES = ["number", "signed", "percent", "rank", "change"];
+const ICONS = { good: "✓", check: "▲", poor: "✕" };
 const collator = new Intl.Collator(lens.language, { numeric: true, sensitivity: "base" });
 
 function share(value, digits) {
@@ -16,8 +18,16 @@ function share(value, digits) {
   return text.replace("-", "−");
 }
 
+// What became of something: an icon and a word. Without a tone it is only a word on a chip.
+function pill(tone, said) {
+  const icon = tone in ICONS ? make("span", "", `${ICONS[tone]} `) : null;
+  icon?.setAttribute("aria-hidden", "true");
+  return make("span", `pill ${tone in ICONS ? tone : ""}`, icon, phrase(said));
+}
+
 function text(cell) {
   if (!cell.tone) return phrase(cell.text ?? cell);
+  if (cell.tone in ICONS) return pill(cell.tone, cell.text);
   return make("span", `tone ${cell.tone}`, phrase(cell.text));
 }
 
@@ -47,7 +57,9 @@ const DRAW = {
   text,
   place,
   change,
+  mono: (said) => make("bdi", "", said),
   token: chip,
+  tokens: (entries) => make("span", "chips", ...entries.map(chip)),
   number: (value, { digits }) => number(value, digits ?? 2),
   signed: (value, { digits }) => signed(value, digits ?? 2),
   percent: (value, { digits }) => share(value, digits),
@@ -59,6 +71,7 @@ function keyOf(cell, { kind }) {
   if (cell === null || cell === undefined || cell === "") return null;
   if (FIGURES.includes(kind)) return cell;
   if (kind === "token") return cell.text;
+  if (kind === "tokens") return cell[0]?.text ?? null;
   return kind === "place" ? `${phrase(cell.label)} ${cell.token?.i ?? ""}` : phrase(cell.text ?? cell);
 }
 
@@ -252,3 +265,5 @@ lens.viewers.table = ({ element, props, watch, trigger }) => {
     else refill(root, value.title ? heading(value.title, value.how) : null, value.empty ? make("p", "empty", phrase(value.empty)) : null);
   });
 };
+
+Object.assign(lens, { pill });

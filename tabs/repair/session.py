@@ -1,0 +1,65 @@
+"""What a visitor's repair remembers between clicks: small, and never a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tabs.repair.choices import OWN
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run: what was asked, and which edit came of it."""
+
+    asked: dict[str, Any]
+    """The arguments of the run: what is measured later does not read the next one's form."""
+    edit_id: str | None
+    """Of the edit that was made; None where nothing had to be changed."""
+    holds: dict[str, float | None] = field(default_factory=dict)
+    """Id of an edit -> the share of its targets that came out when that was last measured."""
+    made: dict[str, str] = field(default_factory=dict)
+    """Id of an edit -> what became of the repair, for those made here."""
+    lights: dict[str, str] = field(default_factory=dict)
+    """Id of an edit -> green, amber or red."""
+    damaging: tuple[str, ...] = ()
+    """Ids of edits that were found to damage the model together."""
+
+    @classmethod
+    def of(cls, before: Session | None, asked: dict[str, Any], record: dict[str, Any]) -> Session:
+        """The session right after a run; what is known of earlier edits stays."""
+        edit, found = record["weight_edit"], record["evaluation"]
+        known = cls(asked, None) if before is None else replace(before, asked=asked, edit_id=None)
+        if edit is not None:
+            name = edit["id"]
+            known = replace(known, edit_id=name, made={**known.made, name: record["status"]})
+            if found is not None:
+                lights = {**known.lights, name: found["light"]}
+                holds = {**known.holds, name: found["efficacy"]}
+                known = replace(known, lights=lights, holds=holds)
+        stack = record["stack"]
+        if stack is None:
+            return known
+        return known.checked(stack["retained"], collapsed=stack["collapse"] is not None)
+
+    def checked(self, retained: Iterable[Mapping[str, Any]], *, collapsed: bool) -> Session:
+        """The same after the edits in use were measured together."""
+        shares = {one["id"]: one["share"] for one in retained}
+        found = tuple(shares) if collapsed else ()
+        return replace(self, holds={**self.holds, **shares}, damaging=found)
+
+    def comparison(self) -> dict[str, Any]:
+        """The arguments of a comparison of methods: those of the run but what is its method's."""
+        own = ("method", "epochs", "lr")
+        return {name: value for name, value in self.asked.items() if name not in own}
+
+    def evaluation(self) -> dict[str, Any]:
+        """The arguments of a measurement that does not depend on what the edits are."""
+        asked = {name: self.asked[name] for name in OWN if name != "edit"}
+        return {**asked, "probes": self.asked["probes"]}
+
+    def paraphrased(self) -> list[list[str]]:
+        """The paraphrases with their target; a batch of pairs has none."""
+        target = self.asked.get("target")
+        return [] if target is None else [[text, target] for text in self.asked["paraphrases"]]
