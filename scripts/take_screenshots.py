@@ -161,7 +161,7 @@ def take(ready: Stage, shot: Shot) -> bytes:
 def frame(page: Page, shot: Shot) -> FloatRect:
     """What of the window is in the picture."""
     foot = page.evaluate(
-        "Math.max(...[...document.querySelectorAll('.lens-grid')]"
+        "Math.max(...[...document.querySelectorAll('.lens-grid, .lens-repair-grid')]"
         ".map((one) => one.getBoundingClientRect().bottom))"
     )
     height = foot + (16 if shot.width == WIDE else 12) if shot.whole else 900
@@ -310,7 +310,7 @@ def halt(prompt: str) -> Act:
     return act
 
 
-def repair(side: str) -> Act:
+def edited(side: str) -> Act:
     """Open an edit that turns the answer, and run under it."""
 
     def act(page: Page, ready: Stage) -> None:
@@ -329,10 +329,26 @@ def repair(side: str) -> Act:
     return act
 
 
-def repair_and_hover(page: Page, ready: Stage) -> None:
+def edited_and_hover(page: Page, ready: Stage) -> None:
     """The card of a cell that an edit has changed."""
-    repair("after")(page, ready)
+    edited("after")(page, ready)
     hover(0)(page, ready)
+
+
+def repaired(example: int, *, used: bool = False) -> Act:
+    """Run one of the prepared repairs, and use its edit."""
+
+    def act(page: Page, ready: Stage) -> None:
+        del ready
+        page.locator(".lens-repair-examples button").nth(example).click()
+        settle(page, "done")
+        page.locator(".lens-edit-list [role=switch]").first.wait_for()
+        if used:
+            page.locator(".lens-edit-list [role=switch]").first.click()
+            page.locator(".lens-edit-list [role=switch][aria-checked=true]").wait_for()
+        page.wait_for_timeout(500)  # the charts that came with it
+
+    return act
 
 
 def turned(loaded: LoadedModel, path: Path) -> None:
@@ -393,6 +409,12 @@ SHOTS = [
     Shot("graph-two-light-1400", tab="graph", query={**LINK, "other": "The capital of Nigeria is"}),
     Shot("graph-logit-dark-1400", theme="dark", tab="graph", query={**LINK, "metric": "logit"}),
     Shot("graph-bytes-light-1400", tab="graph", query={"prompt": BYTES}),
+    Shot("repair", tab="repair", act=repaired(0)),
+    Shot("repair-dark-420", width=PHONE, theme="dark", tab="repair", act=repaired(0)),
+    Shot("repair-empty-light-1400", tab="repair"),
+    Shot("repair-print-dark-1400", theme="dark", tab="repair", act=repaired(1, used=True)),
+    Shot("repair-zh-light-420", width=PHONE, language="zh", tab="repair", act=repaired(2)),
+    Shot("repair-ja-light-1400", language="ja", tab="repair", act=repaired(2)),
     Shot("logit-lens", act=hover(4)),
     Shot("logit-lens-dark-420", width=PHONE, theme="dark"),
     *[
@@ -427,9 +449,9 @@ SHOTS = [
     Shot("position-zh-dark-420", PHONE, "dark", "zh", query={**LINK, "view": "ranks"}),
     Shot("entropy-dark-1400", theme="dark", query={**LINK, "colour": "entropy"}),
     Shot("adds-light-1400", query={**LINK, "read_at": "mlp_out"}, act=hover(2)),
-    Shot("edited-light-1400", act=repair("after")),
-    Shot("edited-card-dark-1400", theme="dark", act=repair_and_hover),
-    Shot("edited-before-light-1400", act=repair("before")),
+    Shot("edited-light-1400", act=edited("after")),
+    Shot("edited-card-dark-1400", theme="dark", act=edited_and_hover),
+    Shot("edited-before-light-1400", act=edited("before")),
     Shot("long-light-1400", query={"prompt": LONG}),
     Shot("long-dark-420", width=PHONE, theme="dark", query={"prompt": LONG}),
     Shot("bytes-light-1400", query={"prompt": BYTES}, act=hover(0)),

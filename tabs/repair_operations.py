@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lens_core.errors import InputError
 from tabs.bench import Bench, edited, edits_of
 from tabs.graph_operations import Answer
-from tabs.repair_records import lens_courses, neuron_map, with_texts
+from tabs.repair_records import neuron_map, with_texts
 from tabs.repair_requests import (
     RepairCompareRequest,
     RepairEvaluateRequest,
@@ -47,13 +47,16 @@ def repair(bench: Bench, request: RepairRequest, source: str) -> Steps:
 
 def repair_view(bench: Bench, request: RepairViewRequest, source: str) -> Steps:
     """The same with what it changed, for the page."""
+    from lens_core.repairs.shown import word_course
+
     check_options(request.options)
     with bench.pool.lease(source) as loaded, loaded.lock:
         with edited(loaded, request):
             record, result = yield from searched(bench, loaded, request)
             record["edited_ids"] = [name for name, _ in loaded.active_edits]
             record["evaluation"] = evaluated(loaded, request, result)
-            record["lens"] = lens_courses(loaded, result)
+            course = word_course(loaded, result)
+            record["lens"] = None if course is None else course.to_json()
             record["map"] = neuron_map(loaded, result)
         # The stack is compared with the model as it is, so none of its edits may hold.
         record["stack"] = stacked(loaded, request, result)
@@ -86,7 +89,7 @@ def searched(
     record = result.to_json()
     prompt = ids[0][0].tolist()
     tokens = token_records(loaded.tokenizer, prompt)
-    record["input"] |= {"tokens": tokens, "n_prompt": len(prompt)}
+    record["input"] = {"pairs": len(ids), "tokens": tokens, "n_prompt": len(prompt)}
     return record, result
 
 

@@ -7,11 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lens_core.models import LoadedModel
     from lens_core.repairs import Repair
-    from lens_core.repairs.result import RepairedToken
     from lens_core.weight_edit import EditColumns
 
 Holding = Callable[[], AbstractContextManager[None]]
@@ -21,72 +18,6 @@ MAP_BINS = 256
 FURTHER = 5
 """Pairs whose text is continued beyond the target."""
 MORE_TOKENS = 16
-
-
-def lens_courses(loaded: LoadedModel, result: Repair) -> dict[str, Any] | None:
-    """Both words at the first repaired token, layer by layer, before and with the edit.
-
-    None where nothing was changed, or states cannot be read exactly.
-    """
-    from lens_core import applied
-
-    token = _repaired_token(result)
-    if result.edit is None or token is None or loaded.self_check.reason_off("readout"):
-        return None
-    words = {"target": token.target, "said": token.before.said}
-    ids = _prefix(result, token)
-    before = _courses(loaded, ids, words)
-    with applied(loaded, result.edit):
-        after = _courses(loaded, ids, words)
-    return {
-        **words,
-        "pair": token.pair,
-        "index": token.index,
-        "places": ["embed", *range(loaded.n_layers)],
-        "before": before,
-        "after": after,
-        "edited": [part.layer for part in result.edit.layers],
-    }
-
-
-def _repaired_token(result: Repair) -> RepairedToken | None:
-    """The first that was repaired; where none was, the first that should have been."""
-    own = [token for token in result.tokens if result.pairs[token.pair].view_of is None]
-    wrong = [token for token in own if token.before.margin <= 0]
-    return next((token for token in wrong if token.action == "repaired"), next(iter(wrong), None))
-
-
-def _prefix(result: Repair, token: RepairedToken) -> Tensor:
-    """What is read before a token is predicted."""
-    import torch
-
-    pair = result.pairs[token.pair]
-    return torch.tensor([*pair.prompt_ids, *pair.target_ids[: token.index]])
-
-
-def _courses(
-    loaded: LoadedModel, ids: Tensor, words: Mapping[str, int]
-) -> dict[str, list[float | None]]:
-    """The probability of each word after the embedding and after every layer, at the last token."""
-    from lens_core import logit_lens
-    from lens_core.lens import lens_run
-    from lens_core.records import plain
-
-    found = logit_lens(
-        loaded,
-        ids,
-        k=1,
-        components=["embed", "resid_post"],
-        positions=[-1],
-        targets=list(words.values()),
-        track_position=None,
-        run=lens_run(loaded, ids, parts=False),
-    )
-    own = [target.cells for target in found.targets if target.source == "user"]
-    return {
-        name: [plain(p) for part in ("embed", "resid_post") for p in cells[part].p[:, 0]]
-        for name, cells in zip(words, own, strict=True)
-    }
 
 
 def neuron_map(loaded: LoadedModel, result: Repair) -> dict[str, Any] | None:
@@ -151,12 +82,10 @@ def _texts(
 
 def _further(loaded: LoadedModel, wording: Mapping[str, Any]) -> str:
     """How the text goes on behind as many tokens as the target has."""
-    import torch
-
-    from lens_core.repairs.states import continuation
+    from lens_core.repairs.shown import continued
 
     ids, length = wording["prompt_ids"], len(wording["target_ids"])
-    said = continuation(loaded, torch.tensor(ids), length + MORE_TOKENS).tolist()
+    said = continued(loaded, ids, length + MORE_TOKENS)
     return decoded(loaded, [*ids, *said[:length]], said[length:])[1]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lens_core.errors import PromptError
 from lens_core.progress import Stopped, tick
-from tabs.background import Progress, in_background
+from tabs.background import Progress, in_background, in_place
 
 LONG = 30.0
 """Seconds after which a test gives up; nothing waits so long."""
@@ -135,3 +135,89 @@ def test_the_next_step_may_come_from_another_thread() -> None:
         thread.join(LONG)
         assert not thread.is_alive()
     assert found == [Progress("status.layer", {"done": 1, "total": 2}, 1, 2), "result"]
+
+
+class Giving:
+    """Work that gives a detail whenever it is let go on."""
+
+    def __init__(self, details: int = 1_000_000) -> None:
+        self.details = details
+        self.go = threading.Semaphore(0)
+        self.given = 0
+        self.ended = threading.Event()
+        self.lock = threading.RLock()
+
+    def __call__(self) -> Generator[int, None, str]:
+        try:
+            with self.lock:
+                for detail in range(1, self.details + 1):
+                    assert self.go.acquire(timeout=LONG)
+                    self.given = detail
+                    yield detail
+        finally:
+            self.ended.set()
+        return "result"
+
+
+def test_details_come_in_order_and_each_once() -> None:
+    work = Giving(details=20)
+    steps = in_background(work)
+    work.go.release()
+    first = next(steps)
+    assert first == Progress("status.running", {}, detail=(1,))
+    work.go.release(19)
+    said, result = told(steps)
+    assert result == "result"
+    assert [one for progress in said for one in progress.detail] == [*range(2, 21)]
+
+
+def test_details_come_with_what_the_run_is_doing() -> None:
+    def work() -> Generator[str, None, str]:
+        tick("epoch", 3, 7)
+        yield "detail"
+        return "result"
+
+    said, result = told(in_background(work))
+    assert said[-1] == Progress("status.epoch", {"done": 3, "total": 7}, 3, 7, ("detail",))
+    assert result == "result"
+
+
+def test_an_error_after_details_comes_back_after_them() -> None:
+    def work() -> Generator[int, None, None]:
+        yield 1
+        raise PromptError("The prompt is empty.")
+
+    steps = in_background(work)
+    assert next(steps).detail == (1,)
+    with pytest.raises(PromptError):
+        told(steps)
+
+
+def test_closing_stops_work_that_only_gives_details() -> None:
+    work = Giving()
+    steps = in_background(work)
+    work.go.release()
+    next(steps)
+    steps.close()
+    work.go.release()
+    assert work.ended.wait(LONG)
+    assert work.given <= 2
+    assert work.lock.acquire(timeout=LONG), "the lock must be free for another thread"
+
+
+def test_in_place_gives_the_same_without_a_thread() -> None:
+    assert told(in_place(lambda: 42)) == ([], 42)
+    work = Giving(details=3)
+    work.go.release(3)
+    said, result = told(in_place(work))
+    assert [one.detail for one in said] == [(1,), (2,), (3,)]
+    assert result == "result"
+
+
+def test_what_is_dropped_in_place_ends_its_work() -> None:
+    work = Giving()
+    work.go.release(2)
+    steps = in_place(work)
+    next(steps)
+    steps.close()
+    assert work.ended.is_set()

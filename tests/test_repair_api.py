@@ -17,7 +17,6 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import lens_core
-from lens_core.edits import applied
 from lens_core.errors import EditError, InputError, LensError, PromptError
 from lens_core.models import LoadedModel
 from lens_core.settings import Settings
@@ -37,7 +36,7 @@ from tabs.runtime import MAX_EDIT_BYTES, MAX_PAIRS, Runtime, UserError, result_o
 pytestmark = pytest.mark.slow
 
 PROMPT, TARGET = "The capital of Kazakhstan is", " Astana"
-WANTED = {"prompt": PROMPT, "target": TARGET}
+WANTED: dict[str, Any] = {"prompt": PROMPT, "target": TARGET}
 OTHER = {"prompt": "The capital of Peru is", "target": " Cusco"}
 
 
@@ -100,7 +99,7 @@ def timeless(edit: dict[str, Any]) -> dict[str, Any]:
 def test_every_update_is_streamed_and_the_last_answer_is_the_result(
     client: Client, demo: LoadedModel, repaired: dict[str, Any]
 ) -> None:
-    answers = list(client.submit(**WANTED, watch=2, api_name="/repair"))
+    answers: list[Any] = list(client.submit(**WANTED, watch=2, api_name="/repair"))
     *steps, record = answers
     assert {step["schema"] for step in steps} == {"lens_core/repair_step/1"}
     assert record["schema"] == repaired["schema"] == "lens_core/repair/1"
@@ -291,7 +290,7 @@ def test_an_evaluation_is_that_of_the_core_at_every_strength(
 
 def test_methods_are_compared_as_they_come(client: Client, demo: LoadedModel) -> None:
     methods = ["me-batch", {"method": "me-sgd", "lr": 0.01}]
-    answers = list(client.submit(**WANTED, methods=methods, api_name="/repair_compare"))
+    answers: list[Any] = list(client.submit(**WANTED, methods=methods, api_name="/repair_compare"))
     *steps, record = answers
     assert {step["schema"] for step in steps} == {"lens_core/repair_compare_step/1"}
     assert [*dict.fromkeys(step["method"] for step in steps)] == ["me-batch", "me-sgd"]
@@ -302,7 +301,8 @@ def test_methods_are_compared_as_they_come(client: Client, demo: LoadedModel) ->
 
 def test_several_pairs_are_repaired_together(client: Client, demo: LoadedModel) -> None:
     pairs = [[PROMPT, TARGET], [OTHER["prompt"], OTHER["target"]]]
-    *steps, record = client.submit(pairs=pairs, views=1, api_name="/repair")
+    answers: list[Any] = list(client.submit(pairs=pairs, views=1, api_name="/repair"))
+    *steps, record = answers
     assert record["status"] == "repaired"
     assert record["input"]["pairs"] == 2
     rows = [(one["pair"], one["view"], one["id"]) for one in steps[0]["tokens"]]

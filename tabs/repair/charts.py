@@ -173,7 +173,7 @@ def _panels(
         high = max([y for y in below.y if y is not None], default=0.0)
         layout["yaxis2"] = _lower(colours, high)
         last = (KL, below.series, below.y[-1] or 0.0)
-        own = end_labels([last], 0, round(LOWER[1] * (HEIGHT - TOP - BOTTOM)), (0, 1), colours)
+        own = end_labels([last], 0, round(LOWER[1] * (HEIGHT - TOP - BOTTOM)), (0.0, 1.0), colours)
         notes += [{**own[0], "yref": "y2", "yshift": 0}]
     right = {"x": 1, "xref": "paper"}
     layout["annotations"] = [{**note, **right} for note in notes]
@@ -205,11 +205,12 @@ def _trace(course: Course, index: int, colours: Palette, *, markers: bool) -> di
             f"<b>{name}</b><br>{x:g} · {text}" for x, text in zip(course.x, texts, strict=True)
         ],
         "hovertemplate": "%{hovertext}<extra></extra>",
+        "opacity": 1 if series else 0.55,
         "meta": {"role": "only", "line": index, **({} if series is None else {"series": series})},
         "cliponaxis": False,
         "line": {
             "color": shade,
-            "width": 1.5 if series is None else 2.5 if series == 1 else 2,
+            "width": 1 if series is None else 2.5 if series == 1 else 2,
             "dash": DASHES[(series or 1) - 1] if series else "solid",
         },
         "marker": marker,
@@ -234,7 +235,7 @@ def _layout(
             colours,
             range=[min(x), max(x)] if max(x) > min(x) else [-0.5, 1],
             anchor="y2" if split else "y",
-            nticks=8,
+            **_ticks(x),
             ticklabelstandoff=4,
         ),
         yaxis=axis(
@@ -253,6 +254,12 @@ def _layout(
         ),
         uirevision="repair",
     )
+
+
+def _ticks(x: Sequence[float]) -> dict[str, Any]:
+    """Half an update is none."""
+    whole = all(isinstance(place, int) for place in x)
+    return {"tick0": 0, "dtick": 1} if whole and max(x) <= 8 else {"nticks": 8}
 
 
 def _lower(colours: Palette, high: float) -> dict[str, Any]:

@@ -41,6 +41,8 @@ MAX_FILE = 2**20
 """Bytes of a file of pairs."""
 N_OUTPUTS = 11
 """What a run shows: see `shown`, then the session and the edit that was made."""
+N_SHOWN = 6
+"""Of these, so many show the repair itself."""
 STUDIES = 3
 """Of these, so many are measured only when they are asked for."""
 
@@ -107,13 +109,17 @@ class Clicks:
 
     def _live(self, request: RepairViewRequest) -> Generator[Going, None, dict[str, Any]]:
         """The record of a repair, which is drawn while it goes on."""
-        live = Live()
+        live, progress = Live(), Progress("status.running", {})
         steps = self._runtime.steps("repair_view", request)
         while True:
             try:
                 progress = next(steps)
             except StopIteration as end:
                 return end.value.to_json()
+            except UserError:
+                if live.steps:
+                    yield progress, (*cleared(), *(gr.skip(),) * (N_OUTPUTS - N_SHOWN))
+                raise
             yield (progress, live.shows()) if live.takes(progress.detail) else progress
 
     def preview(self, shared: dict[str, Any], target: str, batch: Batch | None) -> str:
@@ -160,8 +166,8 @@ class Clicks:
             return gr.skip(), gr.skip()
         on = active(edits)
         if not on:
-            with user_errors():
-                raise InputError("0 edits are in use; switch at least one of them on.")
+            said = stack(("finding", "target", views.hint(phrase("repair.none_on"), "check")))
+            return drawn(said), gr.skip()
         asked = {**session.evaluation(), "edit": on}
         found = yield from self._read("repair_evaluate", RepairEvaluateRequest, asked)
         names = {kept.id: name for name, kept in edits.items()}
@@ -228,6 +234,18 @@ def shown(record: dict[str, Any]) -> tuple[str, ...]:
         stack(*changed),
     )
     return tuple(map(drawn, pictures))
+
+
+def cleared() -> tuple[str, ...]:
+    """The same after a run that ended early: nothing that is there is of one run."""
+    outcome, nothing = drawn(views.empty_outcome(stopped=True)), drawn(NOTHING)
+    return outcome, nothing, drawn(views.no_tokens()), nothing, nothing, nothing
+
+
+def when_stopped(outcome: str) -> tuple[Any, ...]:
+    """What a repair leaves that was stopped: nothing, where it was drawn on the way."""
+    going = json.loads(outcome)["state"] == "running"
+    return cleared() if going else (gr.skip(),) * N_SHOWN
 
 
 def ran(chart: dict[str, Any]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _method() -> gr.Radio:
 
 
 def _about(method: str) -> dict[str, Any]:
-    return hint(phrase(f"repair.about_{method}"))
+    return hint(phrase(f"repair.about_{method.replace('-', '_')}"))
 
 
 def _more() -> dict[str, Component]:

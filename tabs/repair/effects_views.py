@@ -89,7 +89,7 @@ def _text(found: dict[str, Any]) -> list[list[Any]]:
     rows.append(_row("perplexity", f"{ratio:.3f}", limit, _tone(ratio, "ratio")))
     before, after = fluency["repeated_before"], fluency["repeated_after"]
     tone = "good" if after <= before else "check"
-    rows.append(_row("repeats", phrase("repair.tokens_count", n=after), f"≤ {before}", tone))
+    rows.append(_row("repeats", str(after), f"≤ {before}", tone))
     return rows
 
 

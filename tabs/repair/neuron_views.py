@@ -37,7 +37,7 @@ def places(record: dict[str, Any]) -> list[list[int]]:
 
 
 def neurons_table(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The neurons that were changed most, and what they write."""
+    """The neurons whose change does most after the prompt, and what they write."""
     if not record["neurons"]:
         return None
     vocab = record["vocab"]
@@ -58,13 +58,12 @@ def neurons_table(record: dict[str, Any]) -> dict[str, Any] | None:
     ]
     more = max(0, record["cost"]["columns"] - len(rows))
     shown = table(
-        phrase("repair.most_changed"),
-        phrase("repair.most_changed_how"),
+        phrase("repair.most_effect"),
+        phrase("repair.most_effect_how"),
         columns,
         rows,
         page=6,
         more=more,
-        sort={"key": "change", "down": True},
         selectable=True,
     )
     # Not drawn: what a click on the map or the table finds the other by.

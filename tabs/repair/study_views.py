@@ -70,8 +70,9 @@ def stack_table(found: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def stack_finding(found: dict[str, Any]) -> dict[str, Any]:
     """What all of them change besides what they are for."""
-    light = "red" if found["collapse"] is not None else found["light"]
-    verdict = light if found["collapse"] is None else "collapsed"
+    collapsed, lost = found["collapse"] is not None, found["efficacy"] < 1
+    light = "red" if collapsed else found["light"]
+    verdict = "collapsed" if collapsed else "lost" if lost else light
     kl, ratio = f"{found['locality']['kl']:.2g}", f"{found['fluency']['ratio']:.3f}"
     tone = {"amber": "check", "red": "poor"}.get(light)
     return hint(phrase(f"repair.together_{verdict}", kl=kl, ratio=ratio), tone)

@@ -11,7 +11,7 @@ from lens_core.settings import EMBEDDED_MODEL
 from tabs import said
 from tabs.repair import edit_clicks
 from tabs.repair.choices import EXAMPLES, Batch, Example
-from tabs.repair.clicks import Clicks, neuron_chosen
+from tabs.repair.clicks import N_SHOWN, Clicks, neuron_chosen, when_stopped
 from tabs.repair.controls import Controls, File, form
 from tabs.repair.edit_views import edit_list
 from tabs.repair.views import empty_outcome, hint
@@ -83,6 +83,7 @@ def build(shell: Shell) -> None:
         reads=("model", "prompt", "template"),
         asks=True,
     )
+    shell.status.stop(when_stopped, inputs=[parts.outcome], outputs=parts.run[:N_SHOWN], **PRIVATE)
     _wire_form(shell, controls, preview, file, clicks)
     for example, chosen in examples:
         _wire_example(shell, controls, file, example, chosen)

@@ -66,9 +66,9 @@ def hint(text: dict[str, Any] | str, tone: str | None = None) -> dict[str, Any]:
 # ---- the outcome
 
 
-def empty_outcome() -> dict[str, Any]:
-    """Before the first run."""
-    return {"state": "empty", "how": phrase("repair.empty")}
+def empty_outcome(*, stopped: bool = False) -> dict[str, Any]:
+    """Before the first run, and after one that came to nothing."""
+    return {"state": "empty", "how": phrase("repair.stopped" if stopped else "repair.empty")}
 
 
 def running_outcome(step: dict[str, Any] | None, names: Sequence[Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def running_outcome(step: dict[str, Any] | None, names: Sequence[Any]) -> dict[s
         n_said = sum(margin > 0 for margin in step["margins"][: len(names)])
         shown["facts"] = [
             phrase("repair.fact_tokens", n=n_said, of=len(names)),
-            phrase("repair.fact_updates", n=step["epoch"]),
+            _updates(step["epoch"]),
         ]
     return shown
 
@@ -120,9 +120,13 @@ def _facts(record: dict[str, Any]) -> list[dict[str, Any]]:
         exact = sum(pair["after"]["greedy_exact"] for pair in own_pairs(record))
         facts.insert(0, phrase("repair.fact_pairs", n=exact, of=record["input"]["pairs"]))
     if cost["columns"]:
-        facts.append(phrase("repair.fact_updates", n=cost["epochs"]))
+        facts.append(_updates(cost["epochs"]))
         facts.append(phrase("repair.fact_neurons", n=cost["columns"], layers=cost["layers"]))
     return [*facts, phrase("repair.fact_seconds", n=f"{cost['seconds']:.1f}")]
+
+
+def _updates(n: int) -> dict[str, Any]:
+    return phrase("repair.fact_update") if n == 1 else phrase("repair.fact_updates", n=n)
 
 
 def _notes(record: dict[str, Any], *, max_bytes: int) -> list[dict[str, Any]]:
@@ -242,6 +246,11 @@ def tokens_table(record: dict[str, Any]) -> dict[str, Any]:
         more=max(0, len(tokens) - LISTED),
         page=PAGE,
     )
+
+
+def no_tokens() -> dict[str, Any]:
+    """A table of nothing."""
+    return {"title": None, "how": None, "columns": [], "rows": [], "empty": None}
 
 
 def _token_row(token: dict[str, Any], vocab: dict[str, Any]) -> list[Any]:
