@@ -53,7 +53,7 @@ def repair_view(bench: Bench, request: RepairViewRequest, source: str) -> Steps:
     with bench.pool.lease(source) as loaded, loaded.lock:
         with edited(loaded, request):
             record, result = yield from searched(bench, loaded, request)
-            record["edited_ids"] = [name for name, _ in loaded.active_edits]
+            record["made_on"] = [list(held) for held in loaded.active_edits]
             record["evaluation"] = evaluated(loaded, request, result)
             course = word_course(loaded, result)
             record["lens"] = None if course is None else course.to_json()
@@ -79,7 +79,6 @@ def searched(
         **request.options,
     )
     result = None
-    # To its very end: behind its last item the search puts the progress back.
     for step in steps:
         if isinstance(step, Repair):
             result = step

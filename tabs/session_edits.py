@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,12 +24,12 @@ MAX_EDITS = 12
 """How many edits a session keeps."""
 MAX_KEPT_BYTES = 4 * MAX_EDIT_BYTES
 """And how large they are together, as JSON text."""
-CHOOSE_FILE = """(edit, edits) => {
-  if (edit === "open") document.querySelector(".lens-edit-file input")?.click();
-  else lens.shell.edit = edit;
-  return [lens.shell.edit ?? "none", edits];
-}"""
-"""Choosing "Open a file" asks for one, and leaves the picker at what it was."""
+FILE_INPUT = ".lens-edit-file input"
+"""Where the browser is asked for a file."""
+CHOOSE_FILE = f"""(edit, edits) => {{
+  if (edit === "{OPEN}") document.querySelector("{FILE_INPUT}")?.click();
+  return [edit, edits];
+}}"""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class KeptEdit:
     strength: float = 1.0
     on: bool = False
     """Whether it holds in every tab."""
-    base: tuple[str, ...] = ()
-    """Names of the edits that it was made on top of, which have to be on with it."""
+    base: tuple[tuple[str, float], ...] = ()
+    """(name, strength) of the edits that it was made on top of, which have to be on with it."""
 
     @property
     def id(self) -> str:
@@ -54,6 +54,7 @@ class KeptEdit:
         return hash((self.id, self.strength, self.on, self.base))
 
 
+Base: TypeAlias = "Sequence[tuple[str, float]]"
 Edits: TypeAlias = "Mapping[str, KeptEdit]"
 """Name -> edit, in the order in which they are applied."""
 
@@ -64,25 +65,31 @@ def named(label: str, edit: Mapping[str, Any]) -> str:
 
 
 def with_edit(
-    edits: Edits, name: str, edit: dict[str, Any], *, on: bool = False, made_on: bool = False
+    edits: Edits, name: str, edit: dict[str, Any], *, on: bool = False, base: Base = ()
 ) -> dict[str, KeptEdit]:
     """The edits with one more; where there is no room, the first that are off go.
 
+    An edit that is there already, whatever its name, keeps its place and its strength.
+
     Args:
         edits: of the session.
-        name: see `named`; an edit of that name is replaced.
+        name: see `named`.
         edit: a `WeightEdit` as JSON.
-        on: whether it holds from now on.
-        made_on: whether it was made on top of those that are on.
+        on: whether it holds from now on, with those that it was made on.
+        base: (id, strength) of the edits that it was made on.
 
     Raises:
         EditError: all edits that are kept are on.
     """
-    base = tuple(other for other, kept in edits.items() if kept.on) if made_on else ()
-    found = {other: kept for other, kept in edits.items() if other != name}
-    while len(found) >= MAX_EDITS or (found and _size(edit, *_records(found)) > MAX_KEPT_BYTES):
-        found.pop(_spare(found))
-    return {**found, name: KeptEdit(edit, on=on, base=base)}
+    found = dict(edits)
+    known = [other for other, kept in edits.items() if kept.id == edit["id"]]
+    if not known:
+        while len(found) >= MAX_EDITS or (found and _size(edit, *_records(found)) > MAX_KEPT_BYTES):
+            found.pop(_spare(found))
+        names = {kept.id: other for other, kept in found.items()}
+        below = tuple((names[id_], strength) for id_, strength in base if id_ in names)
+        found[name] = KeptEdit(edit, base=below)
+    return switched(found, [*known, name][0], True)[0] if on else found
 
 
 def _records(edits: Edits) -> list[dict[str, Any]]:
@@ -105,19 +112,25 @@ def _spare(edits: Edits) -> str:
 
 def _above(edits: Edits, name: str) -> list[str]:
     """The edits that were made on top of one."""
-    return [other for other, kept in edits.items() if name in kept.base]
+    return [other for other, kept in edits.items() if name in dict(kept.base)]
 
 
 def switched(edits: Edits, name: str, on: bool) -> tuple[dict[str, KeptEdit], list[str]]:
     """One edit switched on, with those it was made on, or off, with those made on it.
 
+    Those it was made on get the strength that they had then.
+
     Returns:
-        The edits, and the names of the others that were switched with it.
+        The edits, and the names of the others that changed with it.
     """
-    related = list(edits[name].base) if on else _above(edits, name)
-    others = [other for other in related if other in edits and edits[other].on != on]
-    changed = {other: replace(edits[other], on=on) for other in (name, *others)}
-    return {**edits, **changed}, others
+    found = {**edits, name: replace(edits[name], on=on)}
+    if on:
+        for other, strength in edits[name].base:
+            if other in edits:
+                found[other] = replace(edits[other], on=True, strength=strength)
+    else:
+        found |= {other: replace(edits[other], on=False) for other in _above(edits, name)}
+    return found, [other for other in edits if other != name and found[other] != edits[other]]
 
 
 def with_strength(
@@ -201,7 +214,7 @@ def opened_edit(edit: gr.Dropdown, edits: gr.State, notice: gr.HTML, *, limited:
         return picker(found), found, drawn({}), None
 
     def choose(value: str, edits: Edits) -> tuple[Any, Any]:
-        found = picked(edits, value)
+        found = dict(edits) if value == OPEN else picked(edits, value)
         return picker(found), found
 
     edit.input(choose, inputs=[edit, edits], outputs=[edit, edits], js=CHOOSE_FILE, **PRIVATE)
@@ -216,5 +229,7 @@ def with_file(edits: Edits, path: str, max_bytes: int | None) -> dict[str, KeptE
     """
     from lens_core.weight_edit import load_edit
 
-    found = load_edit(path, max_bytes=max_bytes).to_json()
-    return with_edit(edits, named(Path(path).stem, found), found, on=True)
+    found = load_edit(path, max_bytes=max_bytes)
+    record = found.to_json()
+    name = named(Path(path).stem, record)
+    return with_edit(edits, name, record, on=True, base=found.base)

@@ -18,7 +18,7 @@ from lens_core.repairs.stack import STRENGTHS as CORE_STRENGTHS
 from lens_core.weight_edit import WeightEdit
 from tabs.repair import charts, edit_clicks, effects_views, neuron_views
 from tabs.repair.choices import EXAMPLES, METHODS, Batch, Chosen
-from tabs.repair.clicks import N_OUTPUTS, N_SHOWN, STRENGTHS, Clicks, neuron_chosen, when_stopped
+from tabs.repair.clicks import N_OUTPUTS, STRENGTHS, Clicks, neuron_chosen
 from tabs.repair.edit_views import edit_list
 from tabs.repair.session import Session
 from tabs.runtime import UserError, result_of
@@ -73,7 +73,8 @@ def run(
             break
         if isinstance(step, tuple):
             on_the_way.append(step[1])
-    outcome, ran, tokens, lens, effects, neurons, *studies = map(json.loads, shown)
+    live, outcome, ran, tokens, lens, effects, neurons, *studies = map(json.loads, shown)
+    assert live["views"] == []
     pictures = (outcome, ran, tokens, lens, effects, neurons)
     return Drawn(result, *pictures, studies, session, made, on_the_way)
 
@@ -147,19 +148,10 @@ def test_it_is_drawn_while_it_runs(clicks: Clicks, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tabs.repair.clicks.REDRAWN_S", 0.0)
     found = run(clicks, target=" Atlantis", margin=5.0)
     assert found.on_the_way
-    outcome, chart, *rest = found.on_the_way[0]
-    assert json.loads(outcome)["state"] == "running"
-    assert view(json.loads(chart), "run")["figure"]["data"]
-    assert len(rest) == N_OUTPUTS - 2
-
-
-def test_what_was_stopped_leaves_nothing_half_drawn(first: Drawn) -> None:
-    kept = when_stopped(json.dumps(first.outcome))
-    assert kept == (gr.skip(),) * N_SHOWN, "a result that was there stays"
-    outcome, *rest = when_stopped(json.dumps({"state": "running"}))
-    assert json.loads(outcome)["state"] == "empty"
-    assert len(rest) == N_SHOWN - 1
-    assert not any(isinstance(one, dict) for one in rest)
+    live, *rest = found.on_the_way[0]
+    assert view(json.loads(live), "outcome")["state"] == "running"
+    assert view(json.loads(live), "run")["figure"]["data"]
+    assert rest == [gr.skip()] * (N_OUTPUTS - 1), "what was there before stays"
 
 
 def test_the_lens_shows_both_sides_of_both_words(first: Drawn) -> None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import repair_cases
+import torch
+
+from lens_core.edits import (
+    WeightEdit,
+    applied,
+    editable_projection,
+    make_edit,
+    own_columns,
+    save_edit,
+)
 from lens_core.errors import EditError
+from lens_core.models import LoadedModel
 from tabs.session_edits import (
     MAX_EDITS,
     MAX_KEPT_BYTES,
@@ -16,6 +29,7 @@ from tabs.session_edits import (
     said_active,
     switched,
     with_edit,
+    with_file,
     with_strength,
     without,
 )
@@ -30,7 +44,18 @@ def stack() -> dict[str, KeptEdit]:
     """Two edits that are on, and a third one made on top of both."""
     edits = with_edit({}, "a", record("a"), on=True)
     edits = with_edit(edits, "b", record("b"), on=True)
-    return with_edit(edits, "c", record("c"), on=True, made_on=True)
+    return with_edit(edits, "c", record("c"), on=True, base=[(key * 8, 1.0) for key in "ab"])
+
+
+def small_model() -> LoadedModel:
+    return repair_cases.build("llama")
+
+
+def changed(loaded: LoadedModel, neuron: int) -> WeightEdit:
+    """An edit of one neuron of the first layer."""
+    columns = torch.tensor([neuron])
+    old = own_columns(editable_projection(loaded, 0), columns)
+    return make_edit(loaded, {0: (columns, old + 1)})
 
 
 def on(edits: dict[str, KeptEdit]) -> list[str]:
@@ -60,6 +85,32 @@ def test_another_strength_below_an_edit_switches_it_off(stack: dict[str, KeptEdi
     edits, others = with_strength(stack, "b", 0.5)
     assert (on(edits), others) == (["a", "b"], ["c"])
     assert with_strength(stack, "c", 0.5)[1] == []
+
+
+def test_switching_one_on_gives_those_below_it_their_strength_back(
+    stack: dict[str, KeptEdit],
+) -> None:
+    weaker, _ = with_strength(stack, "a", 0.5)
+    edits, others = switched(weaker, "c", True)
+    assert (edits, others) == (stack, ["a"])
+
+
+def test_an_edit_that_is_there_already_keeps_its_place(stack: dict[str, KeptEdit]) -> None:
+    assert with_edit(stack, "a again", record("a"), on=True) == stack
+    off, _ = switched(stack, "a", False)
+    assert on(with_edit(off, "a again", record("a"), on=True)) == ["a", "b"]
+
+
+def test_a_file_joins_what_it_was_made_on(tmp_path: Path) -> None:
+    loaded = small_model()
+    first = changed(loaded, 3)
+    with applied(loaded, first, strength=0.5):
+        second = changed(loaded, 5)
+    edits = with_edit({}, "first", first.to_json())
+    save_edit(second, tmp_path / "second.safetensors")
+    found = with_file(edits, str(tmp_path / "second.safetensors"), None)
+    assert [(kept.on, kept.strength) for kept in found.values()] == [(True, 0.5), (True, 1.0)]
+    assert with_file(found, str(tmp_path / "second.safetensors"), None) == found
 
 
 def test_undoing_one_takes_along_what_was_made_on_it(stack: dict[str, KeptEdit]) -> None:

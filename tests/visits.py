@@ -103,7 +103,7 @@ class Visit:
         self.page.goto(f"{url}?{urlencode(asked)}")
         if wait:
             self.wait("ready")
-            (self.graph if tab == "graph" else self.map).wait_for()
+            {"graph": self.graph, "repair": self.outcome}.get(tab, self.map).wait_for()
             self.page.wait_for_function("lens.shell.bar")  # what was asked for is there
 
     # What is there
@@ -133,6 +133,21 @@ class Visit:
     def graph(self) -> Locator:
         """The contribution graph."""
         return self.page.locator("#lens-graph .stage")
+
+    @property
+    def outcome(self) -> Locator:
+        """What a repair did, or the invitation to make one."""
+        return self.page.locator("#lens-outcome .lens-viewer > *").first
+
+    @property
+    def target(self) -> Locator:
+        """What the model should say."""
+        return self.page.locator(".lens-repair-target textarea")
+
+    @property
+    def edits(self) -> Locator:
+        """The list of the session's edits."""
+        return self.page.locator(".lens-edit-list")
 
     @property
     def links(self) -> Locator:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lens_core.edits import WeightEdit, applied
 from lens_core.errors import InputError
-from lens_core.models import LoadedModel
+from lens_core.models import LoadedModel, check_ids
 from lens_core.records import plain
 from lens_core.repairs.effects import Fluency, Holding, Locality, fluency, locality
 from lens_core.repairs.options import RepairOptions
@@ -139,7 +139,7 @@ def evaluate_repair(
     """
     options = RepairOptions(template=template, special=special)
     edits = _edits(outcome)
-    pairs = [read_pair(loaded, *pair, options) for pair in wanted_pairs(outcome, wanted)]
+    pairs = wanted_pairs(loaded, outcome, wanted, options)
     others = [read_pair(loaded, *pair, options) for pair in paraphrases]
     views = [view for pair in pairs for view in _views(loaded, pair, options)]
     holding: Holding = partial(_held, loaded, edits, strength)
@@ -167,39 +167,49 @@ def evaluate_repair(
 
 
 def wanted_pairs(
+    loaded: LoadedModel,
     outcome: Repair | WeightEdit | Sequence[WeightEdit],
-    wanted: Sequence[tuple[str | Tensor, str | Tensor]] | None = None,
-) -> list[tuple[str | Tensor, str | Tensor]]:
+    wanted: Sequence[tuple[str | Tensor, str | Tensor]] | None,
+    options: RepairOptions,
+) -> list[Pair]:
     """The pairs that were given, or those that a repair or the notes of edits name.
+
+    What is named has the very tokens that it was repaired with, whatever template is asked for now.
 
     Raises:
         InputError: there are none.
+        PromptError: one of them is empty, or too long.
     """
-    found: list[tuple[str | Tensor, str | Tensor]]
     if wanted is not None:
-        found = list(wanted)
+        found = [read_pair(loaded, prompt, target, options) for prompt, target in wanted]
     elif isinstance(outcome, Repair):
         own = [pair for pair in outcome.pairs if pair.view_of is None]
-        ids = [(torch.tensor(pair.prompt_ids), torch.tensor(pair.target_ids)) for pair in own]
         found = [
-            (prompt if pair.prompt is None else pair.prompt, target)
-            for pair, (prompt, target) in zip(own, ids, strict=True)
+            Pair(torch.tensor(pair.prompt_ids), torch.tensor(pair.target_ids), pair.prompt)
+            for pair in own
         ]
     else:
         notes = [pair for edit in _edits(outcome) for pair in edit.notes.get("pairs", ())]
-        found = [_noted(note) for note in notes]
+        found = [_noted(loaded, note) for note in notes]
     if not found:
         raise InputError("Nothing is wanted: give pairs of prompt and target.")
     return found
 
 
-def _noted(note: Mapping[str, Any]) -> tuple[str | Tensor, str | Tensor]:
-    """A pair as the notes of an edit keep it."""
-    prompt = note["prompt"]
-    return (
-        torch.tensor(note["prompt_ids"]) if prompt is None else prompt,
-        torch.tensor(note["target_ids"]),
-    )
+def _noted(loaded: LoadedModel, note: Mapping[str, Any]) -> Pair:
+    """A pair as the notes of an edit keep it, which may come from a file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        prompt, target = (torch.tensor(note[name]) for name in ("prompt_ids", "target_ids"))
+        text = note["prompt"]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"The edit notes a pair that cannot be read: {error}.") from error
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"The edit notes a prompt that is no text: {text!r}.")
+    return Pair(check_ids(loaded, prompt), check_ids(loaded, target), text)
 
 
 def _edits(outcome: Repair | WeightEdit | Sequence[WeightEdit]) -> tuple[WeightEdit, ...]:

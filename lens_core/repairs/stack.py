@@ -6,7 +6,7 @@ measured as a whole: the retention of every repair, and a guard on what all of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -21,10 +21,10 @@ from lens_core.records import plain
 from lens_core.repairs.effects import locality
 from lens_core.repairs.evaluate import Evaluation, evaluate_repair, wanted_pairs
 from lens_core.repairs.options import RepairOptions
-from lens_core.repairs.result import PairState, Repair
+from lens_core.repairs.result import Repair
 from lens_core.repairs.states import said_pairs
 from lens_core.repairs.texts import PROBES
-from lens_core.repairs.wanted import read_pair, rows_of
+from lens_core.repairs.wanted import rows_of
 
 COLLAPSE = {"kl": 0.1, "ratio": 1.05}
 """Beyond this, more edits would build on a damaged model: nats, and perplexity after by before."""
@@ -112,37 +112,23 @@ def check_stack(
     strengths = [strength] * len(edits) if single else list(strength)  # pyright: ignore
     with applied(loaded, *edits, strength=strengths):
         retained = tuple(
-            Retained(edit.id, float(one), _said_of(loaded, edit, arguments))
+            Retained(edit.id, float(one), _said_of(loaded, edit))
             for edit, one in zip(edits, strengths, strict=True)
         )
     return StackCheck(retained, evaluate_repair(loaded, edits, strength=strengths, **arguments))
 
 
-def _said_of(
-    loaded: LoadedModel, edit: WeightEdit, arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], ...]:
+def _said_of(loaded: LoadedModel, edit: WeightEdit) -> tuple[dict[str, Any], ...]:
     """What the model says now for the prompts that an edit was made for."""
-    try:
-        wanted = wanted_pairs(edit)
-    except InputError:
+    if not edit.notes.get("pairs"):
         return ()
-    states = _states(loaded, wanted, arguments)
+    pairs = wanted_pairs(loaded, edit, None, RepairOptions())
+    states = said_pairs(loaded, rows_of(pairs))
     named = ("prompt", "prompt_ids", "target_ids")
     return tuple(
         {**{name: note[name] for name in named}, "state": asdict(state)}
         for note, state in zip(edit.notes["pairs"], states, strict=True)
     )
-
-
-def _states(
-    loaded: LoadedModel,
-    wanted: Sequence[tuple[str | Tensor, str | Tensor]],
-    arguments: Mapping[str, Any],
-) -> list[PairState]:
-    names = ("template", "special")
-    options = RepairOptions.of({k: arguments[k] for k in names if k in arguments})
-    pairs = [read_pair(loaded, prompt, target, options) for prompt, target in wanted]
-    return said_pairs(loaded, rows_of(pairs))
 
 
 @dataclass(frozen=True)
@@ -179,7 +165,8 @@ def strength_curve(
         edits = () if outcome.edit is None else (outcome.edit,)
     else:
         edits = (outcome,) if isinstance(outcome, WeightEdit) else tuple(outcome)
-    wanted, arguments = wanted_pairs(outcome), {"template": template, "special": special}
+    arguments: dict[str, Any] = {"template": template, "special": special}
+    wanted = rows_of(wanted_pairs(loaded, outcome, None, RepairOptions(**arguments)))
     texts = [
         (None, loaded.tokenize(text, **arguments) if isinstance(text, str) else text)
         for text in probes
@@ -188,7 +175,7 @@ def strength_curve(
     for index, strength in enumerate(strengths):
         holding = partial(applied, loaded, *edits, strength=strength)
         with holding():
-            states = _states(loaded, wanted, arguments)
+            states = said_pairs(loaded, wanted)
         effects = locality(loaded, texts, holding, new_tokens=0)
         exact = sum(state.greedy_exact for state in states) / len(states)
         margin = min(state.margin for state in states)

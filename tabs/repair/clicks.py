@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,13 @@ from tabs.shell import Going, Shown
 from tabs.viewers import drawn
 from tabs.words import phrase
 
-REDRAWN_S = 0.3
-"""The outcome and the chart are drawn again so often while it runs."""
+REDRAWN_S = 0.5
+"""What is drawn while it runs is drawn again so often: drawing keeps a slow browser busy."""
 STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
 MAX_FILE = 2**20
 """Bytes of a file of pairs."""
-N_OUTPUTS = 11
-"""What a run shows: see `shown`, then the session and the edit that was made."""
-N_SHOWN = 6
-"""Of these, so many show the repair itself."""
+N_OUTPUTS = 12
+"""What a run shows: itself while it goes on, `shown`, studies, the session, and its edit."""
 STUDIES = 3
 """Of these, so many are measured only when they are asked for."""
 
@@ -75,11 +73,13 @@ class Live:
         return True
 
     def shows(self) -> tuple[Any, ...]:
-        """The outcome and the chart of the run; the rest stays as it is."""
+        """How far it is; the result that is there stays as it is."""
         last = self.steps[-1] if self.steps else None
-        outcome = views.running_outcome(last, self.names)
-        chart = charts.run_chart(self.steps, self.names)
-        return drawn(outcome), drawn(ran(chart)), *(gr.skip(),) * (N_OUTPUTS - 2)
+        shown = stack(
+            ("outcome", "outcome", views.running_outcome(last, self.names)),
+            *ran(self.steps, self.names),
+        )
+        return drawn(shown), *(gr.skip(),) * (N_OUTPUTS - 1)
 
 
 class Clicks:
@@ -104,23 +104,23 @@ class Clicks:
         made = None
         if record["weight_edit"] is not None:
             label = _label(asked, batch)
-            made = Made(label, record["weight_edit"], tuple(record["edited_ids"]))
-        return record, (*shown(record), *(drawn(NOTHING),) * STUDIES, session, made)
+            made = Made(label, record["weight_edit"], tuple((name, strength) for name, strength in record["made_on"]))
+        nothing = drawn(NOTHING)
+        return record, (nothing, *shown(record), *(nothing,) * STUDIES, session, made)
 
     def _live(self, request: RepairViewRequest) -> Generator[Going, None, dict[str, Any]]:
         """The record of a repair, which is drawn while it goes on."""
-        live, progress = Live(), Progress("status.running", {})
+        live = Live()
         steps = self._runtime.steps("repair_view", request)
         while True:
             try:
                 progress = next(steps)
             except StopIteration as end:
                 return end.value.to_json()
-            except UserError:
-                if live.steps:
-                    yield progress, (*cleared(), *(gr.skip(),) * (N_OUTPUTS - N_SHOWN))
-                raise
-            yield (progress, live.shows()) if live.takes(progress.detail) else progress
+            if live.takes(progress.detail):
+                yield progress, live.shows()
+            elif not progress.detail:
+                yield progress
 
     def preview(self, shared: dict[str, Any], target: str, batch: Batch | None) -> str:
         """How prompt and target will be cut into tokens, as far as a model is there to say it."""
@@ -212,7 +212,6 @@ class Clicks:
 
 def shown(record: dict[str, Any]) -> tuple[str, ...]:
     """What the viewers show of a repair, in the order of the tab's outputs."""
-    run = charts.run_chart(record["steps"], charts.names_of(record))
     changed = [
         ("map", "neuron_map", neuron_views.neuron_map(record)),
         ("neurons", "table", neuron_views.neurons_table(record)),
@@ -224,7 +223,7 @@ def shown(record: dict[str, Any]) -> tuple[str, ...]:
     ]
     pictures = (
         views.outcome(record, max_bytes=MAX_EDIT_BYTES),
-        ran(run),
+        stack(*ran(record["steps"], charts.names_of(record))),
         views.tokens_table(record),
         stack(
             ("head", "heading", charts.lens_head(record)),
@@ -236,22 +235,12 @@ def shown(record: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(drawn, pictures))
 
 
-def cleared() -> tuple[str, ...]:
-    """The same after a run that ended early: nothing that is there is of one run."""
-    outcome, nothing = drawn(views.empty_outcome(stopped=True)), drawn(NOTHING)
-    return outcome, nothing, drawn(views.no_tokens()), nothing, nothing, nothing
-
-
-def when_stopped(outcome: str) -> tuple[Any, ...]:
-    """What a repair leaves that was stopped: nothing, where it was drawn on the way."""
-    going = json.loads(outcome)["state"] == "running"
-    return cleared() if going else (gr.skip(),) * N_SHOWN
-
-
-def ran(chart: dict[str, Any]) -> dict[str, Any]:
-    """The chart of the run with its title."""
+def ran(
+    steps: Sequence[dict[str, Any]], names: Sequence[str]
+) -> tuple[tuple[str, str, dict[str, Any]], ...]:
+    """The chart of the run with its title, for a stack."""
     head = {"title": phrase("repair.ran"), "how": phrase("repair.ran_how")}
-    return stack(("head", "heading", head), ("run", "chart", chart))
+    return ("head", "heading", head), ("run", "chart", charts.run_chart(steps, names))
 
 
 def stack(*shown: tuple[str, str, dict[str, Any] | None]) -> dict[str, Any]:

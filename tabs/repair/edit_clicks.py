@@ -45,27 +45,23 @@ class Made:
 
     label: str
     edit: dict[str, Any]
-    base: tuple[str, ...]
-    """Ids of the edits that it was made on top of."""
+    base: tuple[tuple[str, float], ...]
+    """(id, strength) of the edits that it was made on top of."""
 
 
 def keep(made: Made | None, edits: Edits) -> Changed:
     """The new edit among those of the session, switched off."""
     if made is None:
         return gr.skip(), gr.skip(), gr.skip()
-    same = [name for name, kept in edits.items() if kept.id == made.edit["id"]]
-    if same:
-        return gr.skip(), gr.skip(), gr.skip()
     name = named(made.label, made.edit)
     try:
         with user_errors():
-            found = with_edit(edits, name, made.edit)
+            found = with_edit(edits, name, made.edit, base=made.base)
     except UserError as error:
         return gr.skip(), gr.skip(), drawn(said.remark(error))
-    # What was on when it was made, which may be off by now.
-    base = tuple(other for other, kept in edits.items() if kept.id in made.base)
-    found[name] = replace(found[name], base=base)
-    return found, picker(found), gr.skip()
+    gone = [other for other in edits if other not in found]
+    notice = {"text": phrase("repair.made_room", names=", ".join(gone))} if gone else {}
+    return found, picker(found), drawn(notice)
 
 
 def made_name(session: Session, edits: Edits) -> str:

@@ -11,7 +11,7 @@ from lens_core.settings import EMBEDDED_MODEL
 from tabs import said
 from tabs.repair import edit_clicks
 from tabs.repair.choices import EXAMPLES, Batch, Example
-from tabs.repair.clicks import N_SHOWN, Clicks, neuron_chosen, when_stopped
+from tabs.repair.clicks import NOTHING, Clicks, neuron_chosen
 from tabs.repair.controls import Controls, File, form
 from tabs.repair.edit_views import edit_list
 from tabs.repair.views import empty_outcome, hint
@@ -23,11 +23,16 @@ from tabs.words import phrase, text
 
 OPEN_FILE = '() => document.querySelector(".lens-edit-file input")?.click()'
 
+LATER = "() => new Promise((done) => setTimeout(done, 600))"
+"""What was on its way when Stop was pressed still arrives."""
+
 
 @dataclass(frozen=True)
 class Parts:
     """What shows a result, and what asks for more about it."""
 
+    live: gr.HTML
+    """A repair while it goes on; what was there before stays below it."""
     outcome: gr.HTML
     run_chart: gr.HTML
     tokens: gr.HTML
@@ -49,9 +54,9 @@ class Parts:
     @property
     def run(self) -> list[Any]:
         """In the order of a run's outputs."""
-        result = [self.outcome, self.run_chart, self.tokens, self.lens, self.effects, self.neurons]
-        studies = [self.comparison, self.strengths, self.together]
-        return [*result, *studies, self.session, self.made]
+        shown = [self.live, self.outcome, self.run_chart, self.tokens, self.lens]
+        shown += [self.effects, self.neurons, self.comparison, self.strengths, self.together]
+        return [*shown, self.session, self.made]
 
 
 def build(shell: Shell) -> None:
@@ -83,7 +88,9 @@ def build(shell: Shell) -> None:
         reads=("model", "prompt", "template"),
         asks=True,
     )
-    shell.status.stop(when_stopped, inputs=[parts.outcome], outputs=parts.run[:N_SHOWN], **PRIVATE)
+    shell.status.stop(None, js=LATER, **PRIVATE).then(
+        lambda: drawn(NOTHING), outputs=[parts.live], **PRIVATE
+    )
     _wire_form(shell, controls, preview, file, clicks)
     for example, chosen in examples:
         _wire_example(shell, controls, file, example, chosen)
@@ -93,12 +100,14 @@ def build(shell: Shell) -> None:
 
 def _results() -> dict[str, gr.HTML]:
     """The right side: what came of it, how, and what else changed."""
-    with gr.Column(elem_classes="lens-panel lens-result lens-live", elem_id="lens-panel-outcome"):
-        shown = {"outcome": viewer("outcome", empty_outcome(), elem_id="lens-outcome")}
+    with gr.Column(elem_classes="lens-panel lens-filled lens-live"):
+        shown = {"live": viewer("stack")}
+    with gr.Column(elem_classes="lens-panel lens-result", elem_id="lens-panel-outcome"):
+        shown |= {"outcome": viewer("outcome", empty_outcome(), elem_id="lens-outcome")}
         shown["tokens"] = viewer("table")
     with gr.Row(elem_classes="lens-charts"):
-        for name, live in (("run_chart", " lens-live"), ("lens", "")):
-            with gr.Column(min_width=320, elem_classes=f"lens-panel lens-result lens-filled{live}"):
+        for name in ("run_chart", "lens"):
+            with gr.Column(min_width=320, elem_classes="lens-panel lens-result lens-filled"):
                 shown[name] = viewer("stack")
     with gr.Column(elem_classes="lens-panel lens-result lens-filled"):
         shown["effects"] = viewer("stack")

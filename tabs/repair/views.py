@@ -66,9 +66,9 @@ def hint(text: dict[str, Any] | str, tone: str | None = None) -> dict[str, Any]:
 # ---- the outcome
 
 
-def empty_outcome(*, stopped: bool = False) -> dict[str, Any]:
-    """Before the first run, and after one that came to nothing."""
-    return {"state": "empty", "how": phrase("repair.stopped" if stopped else "repair.empty")}
+def empty_outcome() -> dict[str, Any]:
+    """Before the first run."""
+    return {"state": "empty", "how": phrase("repair.empty")}
 
 
 def running_outcome(step: dict[str, Any] | None, names: Sequence[Any]) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def _notes(record: dict[str, Any], *, max_bytes: int) -> list[dict[str, Any]]:
         and found["fluency"]["repeated_after"] > found["fluency"]["repeated_before"]
     ):
         notes.append(said(phrase("repair.repeats"), "check"))
-    if record["edited_ids"]:
-        notes.append(said(phrase("repair.on_top", n=len(record["edited_ids"])), ""))
+    if record["made_on"]:
+        notes.append(said(phrase("repair.on_top", n=len(record["made_on"])), ""))
     return notes
 
 
@@ -246,11 +246,6 @@ def tokens_table(record: dict[str, Any]) -> dict[str, Any]:
         more=max(0, len(tokens) - LISTED),
         page=PAGE,
     )
-
-
-def no_tokens() -> dict[str, Any]:
-    """A table of nothing."""
-    return {"title": None, "how": None, "columns": [], "rows": [], "empty": None}
 
 
 def _token_row(token: dict[str, Any], vocab: dict[str, Any]) -> list[Any]:
