@@ -21,6 +21,7 @@ def peak_in_process(subject: str, tokens: int, case: str) -> float | None:
 
 def main() -> None:
     """Measure what the arguments name."""
+    from benchmarks.attention_cases import ATTENTION_CASES
     from benchmarks.cases import CASES, forward
     from benchmarks.graph_cases import GRAPH_CASES
     from benchmarks.subjects import random_ids, subject
@@ -30,7 +31,8 @@ def main() -> None:
     ids = random_ids(loaded, int(tokens))
     # The first forward allocates what every later one uses again.
     forward(loaded, ids)()
-    sys.stdout.write(json.dumps(peak_mib((CASES | GRAPH_CASES)[case](loaded, ids))) + "\n")
+    cases = {"forward": forward} | CASES | GRAPH_CASES | ATTENTION_CASES
+    sys.stdout.write(json.dumps(peak_mib(cases[case](loaded, ids))) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from benchmarks.repair_facts import Case, Subject, demo_subject, fact_model
-from lens_core import applied, repair
+from lens_core import applied, check_stack, repair
+from lens_core.edits import WeightEdit
 from lens_core.repairs.options import RepairOptions
 from lens_core.repairs.states import said_pairs
 from lens_core.repairs.wanted import Rows, read_pair, rows_of
@@ -34,8 +35,20 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"method": "me-iter"},
     {"method": "me-batch"},
     {"method": "me-batch", "layers": 0.5},
+    {"method": "me-batch", "layers": 0.5, "locate": "occlusion"},
+    {"method": "mint"},
+    {"method": "me-sgd", "compat": "reference"},
+    {"method": "me-iter", "compat": "reference"},
+    {"method": "me-batch", "compat": "reference"},
+)
+STACKED: tuple[dict[str, Any], ...] = (
+    {"method": "me-sgd", "lr": 1e-2},
+    {"method": "me-batch"},
+    {"method": "me-iter"},
     {"method": "mint"},
 )
+STACK = 6
+"""Edits on top of one another."""
 COLUMNS = (
     "exact", "paraphrase", "kl", "kl_max", "same", "columns", "epochs", "backwards", "seconds"
 )  # fmt: skip
@@ -43,7 +56,11 @@ COLUMNS = (
 
 def name_of(options: Mapping[str, Any]) -> str:
     """A method with the options that make it another row."""
-    more = [f"{key} {value:g}" for key, value in options.items() if key != "method"]
+    more = [
+        str(value) if isinstance(value, str) else f"{key} {value:g}"
+        for key, value in options.items()
+        if key != "method"
+    ]
     return " ".join([options["method"], *more])
 
 
@@ -78,6 +95,34 @@ def _one(subject: Subject, case: Case, options: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def stacked(subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Six edits, each made on top of those before: what holds, and what all of them change."""
+    loaded = subject.loaded
+    edits: list[WeightEdit] = []
+    cases = subject.cases[:STACK]
+    for case in cases:
+        with applied(loaded, *edits):
+            found = repair(loaded, *case.pair, basis=subject.basis, **options)
+        edits += [] if found.edit is None else [found.edit]
+    named = {case.subject for case in cases}
+    probes = [
+        read_pair(loaded, *pair, RepairOptions()).ids
+        for name, pair in subject.facts
+        if name not in named
+    ]
+    check = check_stack(loaded, edits, probes=probes, builtin=False, new_tokens=0)
+    effects = check.evaluation.locality
+    return {
+        "subject": subject.name,
+        "method": name_of(options),
+        "edits": len(edits),
+        "retention": check.retention,
+        "kl": effects.kl,
+        "same": effects.same,
+        "guard": check.collapse is not None,
+    }
+
+
 def _rows(subject: Subject, pairs: Sequence[Any]) -> Rows:
     options = RepairOptions()
     return rows_of([read_pair(subject.loaded, pair[0], pair[1], options) for pair in pairs])
@@ -101,16 +146,16 @@ def _log_probs(subject: Subject, rows: Rows) -> torch.Tensor:
 def subjects(names: Sequence[str], count: int) -> Iterator[Subject]:
     """The subjects of some names."""
     for name in names:
-        yield demo_subject(count) if name == "demo" else fact_model(name)
+        family, _, layers = name.partition("-L")
+        yield demo_subject(count) if name == "demo" else fact_model(family, int(layers or 4))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows in Markdown."""
-    head = ["subject", "method", "n", *COLUMNS]
+    head = list(rows[0])
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
-        cells = [row["subject"], row["method"], str(row["n"])]
-        cells += [f"{row[column]:.4g}" for column in COLUMNS]
+        cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -120,20 +165,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("subjects", nargs="*", help=f"of demo, {', '.join(FAMILIES)}; default: all")
+    parser.add_argument(
+        "subjects",
+        nargs="*",
+        help=f"of demo, {', '.join(FAMILIES)}, also with 6 layers, as in qwen2-L6; default: all",
+    )
     parser.add_argument("--cases", type=int, default=30, help="changes of the embedded model")
     parser.add_argument("--methods", help="only those that begin with this")
+    parser.add_argument("--stack", action="store_true", help="six edits on top of one another")
     parser.add_argument("--json", type=Path, help="where the rows go")
     arguments = parser.parse_args()
     known = ("demo", *FAMILIES)
-    if unknown := set(arguments.subjects) - set(known):
+    asked = {name.removesuffix("-L6") for name in arguments.subjects}
+    if unknown := asked - set(known):
         parser.error(f"no subject {min(unknown)!r}; there are {', '.join(known)}")
     rows = []
+    measure = stacked if arguments.stack else measured
     for subject in subjects(arguments.subjects or known, arguments.cases):
-        for options in METHODS:
+        for options in STACKED if arguments.stack else METHODS:
             if arguments.methods and not name_of(options).startswith(arguments.methods):
                 continue
-            rows.append(measured(subject, options))
+            rows.append(measure(subject, options))
             print(table(rows[-1:]).splitlines()[-1], flush=True)  # noqa: T201
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")

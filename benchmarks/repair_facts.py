@@ -111,7 +111,7 @@ def _outdated() -> Iterator[Case]:
 
 
 @cache
-def fact_model(family: str, seed: int = 0) -> Subject:
+def fact_model(family: str, n_layers: int = 4, seed: int = 0) -> Subject:
     """F1: a tiny model trained on 24 entities x 6 relations, each said in two ways."""
     from lens_core.repairs import repair_basis
 
@@ -122,7 +122,9 @@ def fact_model(family: str, seed: int = 0) -> Subject:
         for entity in entities
         for relation in range(RELATIONS)
     }
-    loaded = wrap_model(_trained(family, facts, seed), name=f"{family} facts")
+    loaded = wrap_model(
+        _trained(family, n_layers, facts, seed), name=f"{family} facts, {n_layers} layers"
+    )
     texts = [_sentence(entity, relation, 0, ()) for entity, relation in facts][:40]
     chosen = draw.sample(sorted(facts), 24)
     cases = []
@@ -163,7 +165,6 @@ def _pair(entity: tuple[int, int], relation: int, wording: int, value: Sequence[
 _SIZES: dict[str, Any] = {
     "vocab_size": D_VOCAB,
     "hidden_size": 64,
-    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "max_position_embeddings": 32,
     "bos_token_id": None,
@@ -172,7 +173,7 @@ _SIZES: dict[str, Any] = {
 }
 
 
-def _network(family: str) -> Any:
+def _network(family: str, n_layers: int) -> Any:
     from transformers import (
         AutoModelForCausalLM,
         GPT2Config,
@@ -181,19 +182,20 @@ def _network(family: str) -> Any:
         Qwen2Config,
     )
 
+    sizes = {**_SIZES, "num_hidden_layers": n_layers}
     configs = {
-        "qwen2": Qwen2Config(**_SIZES, intermediate_size=256, num_key_value_heads=2),
-        "llama": LlamaConfig(**_SIZES, intermediate_size=256, num_key_value_heads=2),
-        "gpt2": GPT2Config(**_SIZES, n_inner=256),
-        "gpt_neox": GPTNeoXConfig(**_SIZES, intermediate_size=256),
+        "qwen2": Qwen2Config(**sizes, intermediate_size=256, num_key_value_heads=2),
+        "llama": LlamaConfig(**sizes, intermediate_size=256, num_key_value_heads=2),
+        "gpt2": GPT2Config(**sizes, n_inner=256),
+        "gpt_neox": GPTNeoXConfig(**sizes, intermediate_size=256),
     }
     return AutoModelForCausalLM.from_config(configs[family])
 
 
-def _trained(family: str, facts: Any, seed: int) -> Any:
+def _trained(family: str, n_layers: int, facts: Any, seed: int) -> Any:
     """The model after training on all sentences, which it then knows."""
     torch.manual_seed(seed)
-    network = _network(family)
+    network = _network(family, n_layers)
     rows, labels = _training_rows(facts)
     optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=STEPS)

@@ -27,6 +27,9 @@ TARGETS = {
     ("graph: all rows of all layers", 128): (3.5, 2.0),
     ("graph: tree of the last token, 0.04", 32): (0.25, 0.25),
     ("graph: tree of the last token, 0.04", 128): (0.25, 0.25),
+    ("attention: rows of the last token", 128): (1.05, 1.05),
+    ("attention: rows of the last token", 512): (1.05, 1.05),
+    ("attribution: occlusion of all tokens", 32): (9.0, 9.0),
 }
 """On the big model, by case and tokens: the ratio that must hold, and the one to aim for."""
 
@@ -43,7 +46,8 @@ renderer seconds of drawing a large heat map."""
 
 HEAD = """# Measured speed and memory
 
-Written by `python -m benchmarks.foundation`, `python -m benchmarks.graph` and
+Written by `python -m benchmarks.foundation`, `python -m benchmarks.graph`,
+`python -m benchmarks.attention`, `python -m benchmarks.attribution` and
 `python -m benchmarks.page`; do not edit.
 
 Speed is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
@@ -121,6 +125,28 @@ def _memory(results: list[dict[str, Any]]) -> list[str]:
         for one in results
     ]
     head = ("model", "tokens", "case", "peak above the level before, MiB", "target, goal")
+    return _table(head, rows)
+
+
+def _occlusion(results: list[dict[str, Any]]) -> list[str]:
+    apart = {one["subject"]: one["apart"] for one in results}
+    said = "; ".join(f"{name} {value:.0e} nats" for name, value in apart.items())
+    return [*_speed(results), "", f"Scores of both ways differ by at most: {said} (limit 1e-5)."]
+
+
+def _kept(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            one["subject"],
+            str(one["tokens"]),
+            f"{one['rows'] / 2**20:.2f}",
+            f"{one['matrices'] / 2**20:.1f}",
+            f"{100 * one['rows'] / one['matrices']:.2f} %",
+            _judged((1.0, 1.0), 100 * one["rows"] / one["matrices"]),
+        )
+        for one in results
+    ]
+    head = ("model", "tokens", "rows, MiB", "all matrices, MiB", "share", "target, goal (%)")
     return _table(head, rows)
 
 
@@ -247,6 +273,10 @@ WRITERS = {
     "memory": _memory,
     "graph speed": _speed,
     "graph memory": _memory,
+    "attention speed": _speed,
+    "attention memory": _memory,
+    "attention kept": _kept,
+    "attribution speed": _occlusion,
     "waiting": _waiting,
     "startup": _startup,
     "page": _page,

@@ -70,7 +70,7 @@ _recorder: ContextVar[_Recorder | None] = ContextVar("recorder", default=None)
 
 def _recording_attention(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The family's own eager attention, with pattern and values kept."""
-    out, pattern = _own_eager(module)(module, *args, **kwargs)
+    out, pattern = own_eager(module)(module, *args, **kwargs)
     recorder = _recorder.get()
     value = args[2] if len(args) > 2 else kwargs["value"]
     if recorder is not None:
@@ -86,7 +86,7 @@ def _multiplier(width: int, like: Tensor) -> Float[Tensor, " width"]:
     return torch.rand(width, generator=generator).add_(0.5).to(like)
 
 
-def _own_eager(module: nn.Module) -> Any:
+def own_eager(module: nn.Module) -> Any:
     """`eager_attention_forward` of the file that defines the attention class."""
     for kind in type(module).__mro__:
         function = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
@@ -137,7 +137,7 @@ def capture_attention(
             logits, found = ask_for_attention(model, ids, anatomy.values)
     bound = tolerance(model.dtype)
     layers = tuple(
-        _layer_attention(found[layer][0], found[layer][1], mixed[layer], bound)
+        layer_attention(found[layer][0], found[layer][1], mixed[layer], bound)
         if layer in found
         else None
         for layer in range(len(anatomy.layers))
@@ -209,9 +209,12 @@ def _by_layer(
     }
 
 
-def _layer_attention(
-    pattern: Tensor, values: Tensor, mixed: Tensor, bound: float
-) -> LayerAttention:
+def layer_attention(pattern: Tensor, values: Tensor, mixed: Tensor, bound: float) -> LayerAttention:
+    """A layer's attention with its gate, found as what `mixed` has beside pattern times values.
+
+    `pattern` and `mixed` may hold some of the queries alone; `bound` is the relative error up to
+    which there is no gate.
+    """
     heads, groups = pattern.shape[0], values.shape[0]
     ungated = torch.einsum(
         "hqk,hkv->qhv", pattern, values.repeat_interleave(heads // groups, dim=0)

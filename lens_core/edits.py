@@ -154,11 +154,13 @@ def applied(
 
     Raises:
         EditError: an edit was made for other weights (names the layer that differs), a layer cannot
-            be edited, or the strength is out of range. Then nothing was changed.
+            be edited, an edit is there twice, or the strength is out of range. Then nothing was
+            changed.
     """
     strengths = _strengths(edits, strength)
     with loaded.lock:
         before = loaded.active_edits
+        _check_once([*(name for name, _ in before), *(edit.id for edit in edits)])
         swaps = _plan(loaded, edits, strengths)
         try:
             for swap in swaps:
@@ -305,6 +307,16 @@ def editable_projection(loaded: LoadedModel, layer: int) -> nn.Module:
                 "so it cannot be edited alone."
             )
     return module
+
+
+def _check_once(names: Sequence[str]) -> None:
+    """Refuse an edit that would hold twice, beyond any strength."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EditError(
+            f"The edit {twice[0]} would be applied {names.count(twice[0])} times; the limit is 1. "
+            "Give it once, with the strength that it should have."
+        )
 
 
 def _strengths(

@@ -409,7 +409,7 @@ SHOTS = [
     Shot("graph-two-light-1400", tab="graph", query={**LINK, "other": "The capital of Nigeria is"}),
     Shot("graph-logit-dark-1400", theme="dark", tab="graph", query={**LINK, "metric": "logit"}),
     Shot("graph-bytes-light-1400", tab="graph", query={"prompt": BYTES}),
-    Shot("repair", tab="repair", act=repaired(0)),
+    Shot("repair", tab="repair", act=repaired(0), whole=False),
     Shot("repair-dark-420", width=PHONE, theme="dark", tab="repair", act=repaired(0)),
     Shot("repair-empty-light-1400", tab="repair"),
     Shot("repair-print-dark-1400", theme="dark", tab="repair", act=repaired(1, used=True)),

@@ -285,6 +285,8 @@ class Endpoints:
         layers: float | None = None,
         neurons: int = 64,
         views: int = 0,
+        locate: str = "attribution",
+        compat: str | None = None,
         watch: int = 0,
         template: str | None = None,
         special: str = "default",
@@ -310,6 +312,9 @@ class Endpoints:
             layers: share of the layers that are edited, 0.01 to 1; by their number when null.
             neurons: most neurons in a layer; 0 takes all.
             views: rewordings of each prompt that are repaired with it, 0 to 3.
+            locate: how layers are chosen: by attribution (gradient x activation), or by occlusion
+                (the loss without each one).
+            compat: "reference" takes the settings of the published code; mint has none.
             watch: on how many probes every update measures what else changes.
             template: null for plain text, "chat" for one user turn.
             special: default, none or bos.
@@ -364,6 +369,8 @@ class Endpoints:
         layers: float | None = None,
         neurons: int = 64,
         views: int = 0,
+        locate: str = "attribution",
+        compat: str | None = None,
         paraphrases: list[str] = [],  # noqa: B006
         probes: list[str] = [],  # noqa: B006
         neighbours: list[str] = [],  # noqa: B006
@@ -389,6 +396,9 @@ class Endpoints:
             layers: share of the layers that are edited, 0.01 to 1; by their number when null.
             neurons: most neurons in a layer; 0 takes all.
             views: rewordings of each prompt that are repaired with it, 0 to 3.
+            locate: how layers are chosen: by attribution (gradient x activation), or by occlusion
+                (the loss without each one).
+            compat: "reference" takes the settings of the published code; leave mint out then.
             paraphrases: other wordings of the prompt, which are measured only.
             probes: more texts that should not change.
             neighbours: prompts near the wanted ones; those, cut at the end, when empty.

@@ -22,6 +22,7 @@ from tabs.repair_requests import (
     RepairExportRequest,
     RepairPreviewRequest,
     RepairRequest,
+    RepairStrengthsRequest,
     RepairViewRequest,
     SearchRequest,
 )
@@ -232,8 +233,7 @@ def repair_preview(bench: Bench, request: RepairPreviewRequest, source: str) -> 
 def repair_evaluate(bench: Bench, request: RepairEvaluateRequest, source: str) -> Answer:
     """Which of the request's edits still hold, and what all of them change together."""
     from lens_core import applied
-    from lens_core.records import plain
-    from lens_core.repairs import check_stack, strength_curve
+    from lens_core.repairs import check_stack
 
     edits, strengths = edits_of(request), strengths_of(request)
     reading = {"template": request.template, "special": request.special}
@@ -255,10 +255,27 @@ def repair_evaluate(bench: Bench, request: RepairEvaluateRequest, source: str) -
         holding = partial(applied, loaded, *edits, strength=strengths)
         record = with_texts(loaded, found.to_json(), holding)
         if request.strengths is not None:
-            with applied(loaded, *edits[:-1], strength=strengths[:-1]):
-                points = strength_curve(loaded, edits[-1], strengths=request.strengths, **reading)
-            record["strength_curve"] = [plain(asdict(point)) for point in points]
+            record["strength_curve"] = curve(loaded, request, request.strengths)
     return Answer(record)
+
+
+def repair_strengths(bench: Bench, request: RepairStrengthsRequest, source: str) -> Answer:
+    """What the last of the request's edits does at other strengths, and nothing else."""
+    with bench.pool.lease(source) as loaded, loaded.lock:
+        return Answer({"strength_curve": curve(loaded, request, request.strengths)})
+
+
+def curve(loaded: LoadedModel, request: Request, strengths: list[float]) -> list[dict[str, Any]]:
+    """The last of the request's edits at other strengths, on top of the ones before it."""
+    from lens_core import applied
+    from lens_core.records import plain
+    from lens_core.repairs import strength_curve
+
+    *below, last = edits_of(request)
+    reading = {"template": request.template, "special": request.special}
+    with applied(loaded, *below, strength=strengths_of(request)[:-1]):
+        points = strength_curve(loaded, last, strengths=strengths, **reading)
+    return [plain(asdict(point)) for point in points]
 
 
 def check_texts(bench: Bench, loaded: LoadedModel, request: RepairEvaluateRequest) -> None:
@@ -337,6 +354,7 @@ REPAIR_OPS: dict[str, Callable[..., Any]] = {
     "repair_view": repair_view,
     "repair_preview": repair_preview,
     "repair_evaluate": repair_evaluate,
+    "repair_strengths": repair_strengths,
     "repair_compare": repair_compare,
     "repair_export": repair_export,
 }

@@ -41,8 +41,8 @@ class SearchRequest(Request):
     layers: float | None = None
     neurons: int = 64
     views: int = 0
-    watch: int = 0
-    """On how many probes every update measures what else changes."""
+    locate: str = "attribution"
+    compat: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "SearchRequest":
@@ -64,7 +64,8 @@ class SearchRequest(Request):
     def options(self) -> dict[str, Any]:
         """The arguments of `RepairOptions`."""
         names = ("epochs", "margin", "lr", "pace", "mu", "layers", "neurons", "views")
-        return {name: getattr(self, name) for name in (*names, "template", "special")}
+        others = ("locate", "compat", "template", "special")
+        return {name: getattr(self, name) for name in (*names, *others)}
 
     @property
     def texts(self) -> list[str]:
@@ -81,6 +82,8 @@ class RepairRequest(SearchRequest):
     """One repair."""
 
     method: str = "me-batch"
+    watch: int = 0
+    """On how many probes every update measures what else changes."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -163,6 +166,21 @@ class RepairEvaluateRequest(Request):
     def wanted_texts(self) -> list[str]:
         """All targets."""
         return [pair[1] for pair in [*(self.wanted or ()), *self.paraphrases]]
+
+
+class RepairStrengthsRequest(Request):
+    """What the last of the edits does at other strengths, on top of the ones before it."""
+
+    strengths: list[float] = Field(min_length=1, max_length=31)
+
+    @model_validator(mode="after")
+    def _some(self) -> "RepairStrengthsRequest":
+        return _edited(self)
+
+    @property
+    def texts(self) -> list[str]:
+        """Nothing but what the edits were made for, and the built-in probes."""
+        return []
 
 
 class RepairPreviewRequest(PromptRequest):

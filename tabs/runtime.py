@@ -30,7 +30,10 @@ MAX_EDIT_BYTES = 16 * 2**20
 MAX_PAIRS = 100
 """How many prompts with targets a public page takes at once."""
 
-LONG_OPS = ("repair_view", "repair_evaluate", "repair_compare")
+MAX_EPOCHS = 50
+"""How many updates of each a public page makes at most."""
+
+LONG_OPS = ("repair_view", "repair_evaluate", "repair_compare", "repair_strengths")
 """Operations that read dozens of texts."""
 
 HELD_SHARE = 16
@@ -238,7 +241,7 @@ class Runtime:
             ModelError: a model that is not on a public page's list.
             PromptError: a text without characters, or with more than the limit.
             EditError: edits too large for a public page.
-            InputError: more pairs than a public page takes at once.
+            InputError: more pairs or updates than a public page takes at once.
         """
         names = self.settings.model_names
         if self.settings.public and request.model not in names:
@@ -251,7 +254,7 @@ class Runtime:
             for text in texts:
                 self._check_text(name, text)
         if self.settings.public:
-            _check_pairs(len(request.wanted_texts))
+            _check_search(len(request.wanted_texts), getattr(request, "epochs", None))
             _check_edits(request.edit or ())
 
     def _check_text(self, name: str, text: str) -> None:
@@ -310,11 +313,16 @@ class Runtime:
         return on_gpu(gpu, duration)
 
 
-def _check_pairs(count: int) -> None:
-    if count > MAX_PAIRS:
+def _check_search(pairs: int, epochs: int | None) -> None:
+    if pairs > MAX_PAIRS:
         raise InputError(
-            f"There are {count} pairs; the limit of this page is {MAX_PAIRS}. "
+            f"There are {pairs} pairs; the limit of this page is {MAX_PAIRS}. "
             "Give fewer at once, or run LM Lens on your own machine."
+        )
+    if epochs is not None and epochs > MAX_EPOCHS:
+        raise InputError(
+            f"epochs is {epochs}; the limit of this page is {MAX_EPOCHS}. "
+            "Ask for fewer, or run LM Lens on your own machine."
         )
 
 

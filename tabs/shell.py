@@ -143,7 +143,7 @@ class Shell:
         *,
         inputs: Sequence[Component],
         outputs: Sequence[Component],
-    ) -> None:
+    ) -> Dependency:
         """Run a model for more about the result that is there, with progress and Stop.
 
         Args:
@@ -151,6 +151,9 @@ class Shell:
             task: the values of `inputs` -> progress; returns those of `outputs`.
             inputs: what it needs.
             outputs: what shows it.
+
+        Returns:
+            What has been started, for what is to follow it.
         """
         nothing = (gr.skip(),) * len(outputs)
 
@@ -161,7 +164,9 @@ class Shell:
             except UserError as error:
                 yield drawn(said.failure(error)), *nothing
 
-        self._tasks.append(self._start(event, follow, inputs=inputs, outputs=outputs))
+        started = self._start(event, follow, inputs=inputs, outputs=outputs)
+        self._tasks.append(started)
+        return started
 
     def _start(
         self,

@@ -8,7 +8,9 @@ import chromium
 import pytest
 import torch
 
+from benchmarks import attention as attention_benchmark
 from benchmarks import foundation, graph, report
+from benchmarks.attention_cases import ATTENTION_CASES
 from benchmarks.browser import Traffic, browser, in_turns
 from benchmarks.cases import CASES, K, forward
 from benchmarks.graph_cases import GRAPH_CASES
@@ -93,6 +95,21 @@ def test_every_graph_case_runs_on_the_demo(demo: LoadedModel, case: str) -> None
     ids = random_ids(demo, 8)
     ratios, _ = interleaved(forward(demo, ids), {case: GRAPH_CASES[case](demo, ids)}, repeats=1)
     assert ratios[case].cpu.median > 0
+
+
+@pytest.mark.parametrize("case", ATTENTION_CASES)
+def test_every_attention_case_runs_on_the_demo(demo: LoadedModel, case: str) -> None:
+    ids = random_ids(demo, 8)
+    runs = {case: ATTENTION_CASES[case](demo, ids)}
+    ratios, _ = interleaved(forward(demo, ids), runs, repeats=1)
+    assert ratios[case].cpu.median > 0
+
+
+def test_rows_keep_one_row_of_every_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_benchmark, "BIG", DEMO)
+    monkeypatch.setattr(attention_benchmark, "LENGTHS", (4, 16))
+    for one in attention_benchmark.kept(1):
+        assert one["rows"] * one["tokens"] == one["matrices"]
 
 
 def test_graph_cases_begin_without_rows_and_the_moved_threshold_with_them(

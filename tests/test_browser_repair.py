@@ -138,6 +138,18 @@ def test_more_is_measured_when_it_is_asked_for(visit: Visit) -> None:
         expect(visit.page.get_by_text(text).last).to_be_visible()
 
 
+def test_what_edits_do_together_is_said_in_their_list(visit: Visit) -> None:
+    example(visit)
+    expect(visit.edits).to_contain_text("Still says 100% of its targets")
+    visit.edits.get_by_role("slider").press("Home")
+    expect(visit.edits).to_contain_text("0%")
+    visit.edits.get_by_role("switch").click()
+    expect(visit.page.locator(".lens-edit input")).to_have_value(re.compile("^Astana"))
+    with visit.running():
+        visit.page.get_by_role("button", name="Check all edits in use").click()
+    expect(visit.edits).to_contain_text("Still says 0% of its targets")
+
+
 def test_a_repair_that_is_stopped_leaves_no_edit(visit: Visit) -> None:
     visit.type(PROMPT)
     visit.target.fill(" the city of Astana, in the north of the country, on the river" * 2)

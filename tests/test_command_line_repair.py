@@ -75,6 +75,15 @@ def test_a_target_that_does_not_come_out_has_its_own_exit_code() -> None:
     assert "Not repaired" in result.stdout
 
 
+def test_layers_and_settings_can_be_chosen_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    run(*QUICK, "--locate", "occlusion", "--compat", "reference", "--json", str(file))
+    record = json.loads(file.read_text("utf-8"))
+    assert record["options"]["locate"] == "occlusion"
+    assert record["options"]["compat"] == "reference"
+    assert record["cost"]["epochs"] == 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -82,6 +91,7 @@ def test_a_target_that_does_not_come_out_has_its_own_exit_code() -> None:
         (["repair", *PAIR, "--pairs", "x.csv"], "not both"),
         ([*QUICK, "--lr", "fast"], "neither auto nor a number"),
         ([*QUICK, "--compare", "all", "--out", "x"], "keeps no edit"),
+        ([*QUICK, "--compat", "reference", "--method", "mint"], "mint has no such mode"),
         ([*QUICK, "--compare", "rome"], 'method is "rome"'),
         (["repair", "--pairs", "missing.csv"], "cannot be read"),
     ],

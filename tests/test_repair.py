@@ -36,9 +36,10 @@ from lens_core.repairs import (
 )
 from lens_core.repairs.basis import Directions, folded_rows
 from lens_core.repairs.effects import locality
-from lens_core.repairs.locate import chosen_columns
+from lens_core.repairs.locate import chosen_columns, neuron_scores, skipped_losses
 from lens_core.repairs.observed import observe
 from lens_core.repairs.run import _search
+from lens_core.repairs.star import HALVINGS, _stepped
 from lens_core.repairs.texts import PROBES
 from lens_core.repairs.wanted import Pair, rows_of
 from lens_core.weights import editable_weight
@@ -151,10 +152,9 @@ def test_one_step_in_the_last_layer_closes_the_gap_exactly(name: str, mu: float)
         seen = observe(loaded, rows, below=1e9, layers=[last])
     directions = Directions(loaded, basis_of(loaded), mu)
     rival = seen.standing.rival
-    direction = directions.toward(rows.target, rival)[0]
-    assert float(directions.contrast(rows.target, rival)[0] @ direction) == pytest.approx(
-        1, rel=1e-4
-    )
+    contrast = directions.contrast(rows.target, rival)
+    direction = directions.toward(contrast)[0]
+    assert float(contrast[0] @ direction) == pytest.approx(1, rel=1e-4)
     neurons = seen.neurons(last)[0]
     state = _last_state(loaded, PROMPT)
     scale = 1 / float(loaded.readout.inverse_scale(state)[0, 0].detach())
@@ -180,7 +180,8 @@ def test_directions_solve_the_ridge_system(llama: LoadedModel, basis: RepairBasi
     assert basis.gram is not None
     torch.testing.assert_close(basis.gram, rows.T @ rows, rtol=1e-4, atol=1e-4)
     first, second = torch.tensor([4]), torch.tensor([9])
-    found = Directions(llama, basis, 1.0).toward(first, second)[0]
+    directions = Directions(llama, basis, 1.0)
+    found = directions.toward(directions.contrast(first, second))[0]
     gram = basis.gram + basis.gram.diagonal().mean() * torch.eye(len(basis.gram))
     wanted = torch.linalg.solve(gram, rows[4] - rows[9])
     torch.testing.assert_close(found, wanted / ((rows[4] - rows[9]) @ wanted), rtol=1e-3, atol=1e-5)
@@ -353,6 +354,9 @@ def test_experts_are_refused() -> None:
         ({"epochs": True}, "epochs is True"),
         ({"mu": -1.0}, "mu is -1.0"),
         ({"neurons": -1}, "neurons is -1"),
+        ({"locate": "guess"}, 'locate is "guess"'),
+        ({"compat": "old"}, 'compat is "old"'),
+        ({"compat": "reference", "method": "mint"}, "mint has no such mode"),
         ({"watch": 99}, "watch is 99"),
         ({"learning_rate": 1.0}, 'no option "learning_rate"'),
     ],
@@ -469,3 +473,70 @@ def test_the_watched_texts_are_padded_without_effect(demo: LoadedModel) -> None:
     texts = [demo.tokenize(PROBES[index]) for index in (0, 7, 14, 21)]
     found = locality(demo, [(None, ids) for ids in texts], lambda: applied(demo, edit))
     assert result.steps[-1].kl == pytest.approx(found.kl, rel=1e-2)
+
+
+def test_the_same_tokens_are_repaired_by_occlusion(llama: LoadedModel, basis: RepairBasis) -> None:
+    """Each layer's loss is that of a model whose projection there is zero."""
+    search = _search(llama, [(PROMPT, TARGET)], basis, RepairOptions())
+    search.observe()
+    before = weights(llama)
+    losses = skipped_losses(search, search.pushed(None), None)
+    assert_untouched(llama, before)
+    ids = torch.cat([PROMPT, TARGET])
+    for layer, loss in losses.items():
+        every = torch.arange(96)
+        with columns_held(llama, {layer: (every, torch.zeros(96, 48))}), torch.no_grad():
+            model: Any = llama.model
+            logits = model(ids[None], use_cache=False).logits[0, len(PROMPT) - 1 : -1]
+        expected = torch.nn.functional.cross_entropy(logits, TARGET)
+        assert loss == pytest.approx(float(expected), rel=1e-4)
+    result = repair(llama, PROMPT, TARGET, basis=basis, locate="occlusion", layers=0.5)
+    assert result.status == "repaired"
+    assert result.edit is not None
+    chosen = {part.layer for part in result.edit.layers}
+    assert chosen == set(sorted(losses, key=losses.__getitem__)[-2:])
+
+
+@pytest.mark.parametrize("method", ["me-batch", "me-iter", "me-sgd"])
+def test_the_settings_of_the_published_code(
+    llama: LoadedModel, basis: RepairBasis, method: str
+) -> None:
+    before = weights(llama)
+    found = repair(llama, PROMPT, TARGET, basis=basis, method=method, compat="reference")
+    assert_untouched(llama, before)
+    steps = found.steps[1:]
+    units = 1 if method == "me-batch" else sum(token.before.margin <= 0 for token in found.tokens)
+    assert [step.rate for step in steps] == [0.01] * 10 * units
+    assert steps[-1].columns == 96 * llama.n_layers
+    assert steps[-1].margins == pytest.approx(
+        [token.after.margin for token in found.tokens], abs=1e-4
+    )
+    assert steps[-1].margins.mean() > found.steps[0].margins.mean()
+
+
+def test_tokens_that_share_their_neurons_are_repaired(demo: LoadedModel) -> None:
+    """The bytes of two like emoji want much the same neurons to write different things."""
+    result = repair(demo, "I am happy", " 😀😀", basis=repair_basis(demo))
+    assert result.status == "repaired"
+
+
+@pytest.mark.parametrize("towards", [True, False])
+def test_a_joint_step_is_halved_where_it_leads_away(
+    llama: LoadedModel, basis: RepairBasis, towards: bool
+) -> None:
+    search = _search(llama, [(PROMPT, TARGET)], basis, RepairOptions())
+    before = search.pushed(None, None, "close")
+    columns = chosen_columns(neuron_scores(search, before), basis, search.options)
+    search.take(columns)
+    change = {layer: -before.gradient(layer, chosen) for layer, chosen in columns.items()}
+    rate = search.rate(before, sum(float(one.square().sum()) for one in change.values()))
+    assert rate is not None
+    if not towards:
+        change = {layer: -one for layer, one in change.items()}
+    after, taken = _stepped(search, before, columns, change, rate, row=None, halve=True)
+    assert taken == rate / (1 if towards else 2**HALVINGS)
+    assert (search.missing(after) < search.missing(before)) == towards
+    for layer, chosen in columns.items():
+        moved = search.trial[layer].value[search.places(layer, chosen)]
+        wanted = search.trial[layer].original + taken * change[layer]
+        torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import lens_core
+import lens_core.repairs
 from lens_core.errors import EditError, InputError, LensError, PromptError
 from lens_core.models import LoadedModel
 from lens_core.settings import Settings
@@ -28,6 +29,7 @@ from tabs.repair_requests import (
     RepairExportRequest,
     RepairPreviewRequest,
     RepairRequest,
+    RepairStrengthsRequest,
     RepairViewRequest,
 )
 from tabs.requests import LogitLensRequest, Request, checked
@@ -170,13 +172,23 @@ def test_a_cancelled_repair_leaves_the_weights_bit_identical(
 
 
 def test_a_client_that_cancels_frees_the_model(
-    served: Served, client: Client, demo: LoadedModel
+    client: Client, demo: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steps, made = lens_core.repairs.repair_many_steps, []
+
+    def watched(*args: Any, **options: Any) -> Iterator[Any]:
+        for step in steps(*args, **options):
+            made.append(step)
+            yield step
+
+    monkeypatch.setattr(lens_core.repairs, "repair_many_steps", watched)
     before = bits(demo)
     job = client.submit(**WANTED, method="me-sgd", lr=1e-6, epochs=200, api_name="/repair")
     next(iter(job))
     job.cancel()
     assert client.predict(PROMPT, api_name="/logit_lens")["edit"] is None
+    assert made
+    assert not any(isinstance(step, lens_core.Repair) for step in made), "it ran to its end"
     assert_unchanged(demo, before)
 
 
@@ -193,7 +205,7 @@ def test_the_view_tells_everything_a_page_shows(
     assert said["after_more"].startswith(".")
     assert len(found["locality"]["probes"]) == 29
     assert [one["prompt_text"] for one in found["near"]["probes"]].count("The capital of") == 1
-    assert (record["edited_ids"], record["stack"]) == ([], None)
+    assert (record["made_on"], record["stack"]) == ([], None)
 
 
 def test_the_course_ends_at_what_the_repair_itself_measured(
@@ -250,7 +262,7 @@ def test_a_repair_stands_on_the_edits_that_are_active(
     first = repaired["weight_edit"]
     record, _ = ask("repair_view", RepairViewRequest, **OTHER, edit=[{"edit": first}])
     assert record["status"] == "repaired"
-    assert record["edited_ids"] == [first["id"]]
+    assert record["made_on"] == [[first["id"], 1.0]]
     second = record["weight_edit"]
     assert WeightEdit.from_json(second).base == ((first["id"], 1.0),)
     stack = record["stack"]
@@ -286,6 +298,31 @@ def test_an_evaluation_is_that_of_the_core_at_every_strength(
     assert answer["generalisation"] == direct["generalisation"]
     assert [point["greedy_exact"] for point in answer["strength_curve"]] == [0.0, 1.0]
     assert answer["strength_curve"][0]["kl"] == 0.0
+
+
+def test_strengths_alone_are_those_of_the_evaluation(
+    client: Client, ask: Callable[..., Any], repaired: dict[str, Any]
+) -> None:
+    edit, strengths = repaired["weight_edit"], [0.5, 1.0]
+    found, _ = ask("repair_strengths", RepairStrengthsRequest, edit=edit, strengths=strengths)
+    whole = client.predict(
+        edit,
+        new_tokens=0,
+        builtin=False,
+        probes=["Good morning."],
+        strengths=strengths,
+        api_name="/repair_evaluate",
+    )
+    assert found == {"strength_curve": whole["strength_curve"]}
+
+
+def test_the_ways_of_the_core_can_be_asked_for(client: Client, demo: LoadedModel) -> None:
+    asked = {"layers": 0.5, "epochs": 1, "locate": "occlusion", "compat": "reference"}
+    record = client.predict(**WANTED, **asked, api_name="/repair")
+    assert {name: record["options"][name] for name in asked} == asked
+    table = client.predict(**WANTED, **asked, methods=["me-iter"], api_name="/repair_compare")
+    options = table["runs"][0]["repair"]["options"]
+    assert {name: options[name] for name in asked} == asked
 
 
 def test_methods_are_compared_as_they_come(client: Client, demo: LoadedModel) -> None:
@@ -379,6 +416,9 @@ def test_what_repairs_share_is_made_once(
         ({"layers": 2}, ["layers", "2", "0.01 to 1"]),
         ({"neurons": -1}, ["neurons", "-1"]),
         ({"views": 4}, ["views", "4", "0 to 3"]),
+        ({"locate": "x"}, ["locate", '"x"', "attribution, occlusion"]),
+        ({"compat": "x"}, ["compat", '"x"', "reference"]),
+        ({"compat": "reference", "method": "mint"}, ["compat", "mint"]),
         ({"watch": 1000}, ["watch", "1000"]),
         ({"edit": {"schema": "x"}}, ["edit", "'x'"]),
         ({"model": "../../etc"}, ["../../etc"]),
@@ -402,6 +442,8 @@ def test_what_cannot_be_done_is_said_with_its_limit(
         (RepairCompareRequest, "repair_compare", {**WANTED, "methods": ["x"]}, ['"x"', "mint"]),
         (RepairCompareRequest, "repair_compare",
          {**WANTED, "methods": [{"methud": "mint"}]}, ['"methud"', "method"]),
+        (RepairCompareRequest, "repair_compare", {**WANTED, "watch": 4}, ["watch"]),
+        (RepairStrengthsRequest, "repair_strengths", {"strengths": [1.0]}, ["edit is missing"]),
         (RepairViewRequest, "repair_view",
          {"pairs": [["a", "b"]] * 2, "paraphrases": ["c"]}, ["paraphrases", "2 pairs"]),
         (RepairViewRequest, "repair_view",

@@ -13,15 +13,16 @@ import pytest
 from conftest import Served
 
 from lens_core.repairs import METHODS as CORE_METHODS
-from lens_core.repairs import evaluate, repair, repair_basis
+from lens_core.repairs import RepairOptions, evaluate, repair, repair_basis
+from lens_core.repairs.options import LOCATE as CORE_LOCATE
 from lens_core.repairs.stack import STRENGTHS as CORE_STRENGTHS
 from lens_core.weight_edit import WeightEdit
-from tabs.repair import charts, edit_clicks, effects_views, neuron_views
-from tabs.repair.choices import EXAMPLES, METHODS, Batch, Chosen
+from tabs.repair import charts, edit_clicks, effects_views, neuron_views, views
+from tabs.repair.choices import EXAMPLES, LOCATE, METHODS, NEURONS, Batch, Chosen
 from tabs.repair.clicks import N_OUTPUTS, STRENGTHS, Clicks, neuron_chosen
 from tabs.repair.edit_views import edit_list
 from tabs.repair.session import Session
-from tabs.runtime import UserError, result_of
+from tabs.runtime import MAX_EDIT_BYTES, UserError, result_of
 from tabs.session_edits import KeptEdit, active
 
 pytestmark = pytest.mark.slow
@@ -175,13 +176,14 @@ def test_side_effects_are_judged_by_the_bounds_of_the_core() -> None:
 
 def test_every_measure_has_a_limit_and_the_light_follows_from_them(first: Drawn) -> None:
     rows = view(first.effects, "effects")["rows"]
-    tones = {key_of(row[1]).removeprefix("measure_"): row[0]["tone"] for row in rows}
+    tones = {key_of(row[1]).removeprefix("measure_"): row[0] and row[0]["tone"] for row in rows}
     assert list(tones) == [
         "target", "paraphrases", "rewordings", "kl", "kl_max", "same", "continuations", "near",
         "perplexity", "repeats",
     ]  # fmt: skip
     assert all(row[3] for row in rows)
-    judged = {tones[name] for name in ("target", "kl", "same", "perplexity")}
+    assert tones["perplexity"] is None, "the embedded model cannot predict ordinary text"
+    judged = {tones[name] for name in ("target", "kl", "same")}
     worst = next(tone for tone in ("poor", "check", "good") if tone in judged)
     assert first.outcome["light"]["tone"] == worst
 
@@ -224,6 +226,8 @@ def test_what_is_right_already_makes_no_edit(clicks: Clicks) -> None:
     found = run(clicks, shared={**SHARED, "prompt": "The capital of France is"}, target=" Paris")
     assert key_of(found.outcome["pill"]["text"]) == "status_already_correct"
     assert found.made is None
+    assert found.outcome["how"] is None
+    assert said_of(found.outcome) == ["nothing_to_do"]
     assert found.effects["views"] == found.neurons["views"] == []
     (pair,) = found.outcome["pairs"]
     assert pair["before"]["said"] == pair["after"]["said"] == " Paris"
@@ -235,6 +239,59 @@ def test_a_repair_that_fails_says_what_to_try_and_keeps_its_edit(clicks: Clicks)
     assert found.outcome["light"] is None
     assert key_of(found.outcome["notes"][0]["text"]).startswith("advice_")
     assert found.made is not None
+
+
+def said_of(outcome: dict[str, Any]) -> list[str]:
+    return [key_of(note["text"]) for note in outcome["notes"]]
+
+
+def test_that_an_edit_is_kept_is_said_while_it_is_kept_and_off(
+    first: Drawn, kept: dict[str, KeptEdit]
+) -> None:
+    def notes(edits: edit_clicks.Edits, drawn: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        _, shown = edit_clicks.listed(edits, first.session, json.dumps(drawn))
+        return said_of(json.loads(shown)), json.loads(shown)
+
+    assert key_of(first.outcome["how"]) == "outcome_how"
+    off, shown = notes(kept, first.outcome)
+    assert off == ["kept"]
+    assert notes(kept, shown)[0] == ["kept"], "drawn again it is said once"
+    on, _, _ = edit_clicks.use(kept, first.session)
+    assert notes(on, shown)[0] == []
+    assert notes({}, shown)[0] == [], "undone"
+
+
+def test_what_is_too_large_to_keep_is_not_said_to_be_kept(first: Drawn) -> None:
+    record = {**first.result, "weight_edit": None}
+    found = views.outcome(record, max_bytes=MAX_EDIT_BYTES)
+    assert found["how"] is None
+    assert said_of(found) == ["too_large"]
+    assert found["notes"][0]["text"]["values"]["limit"] == "16.8 MB"
+    session = Session.of(None, {}, record)
+    _, shown = edit_clicks.listed({}, session, json.dumps(found))
+    assert said_of(json.loads(shown)) == ["too_large"]
+    assert json.loads(shown)["actions"] == []
+
+
+def test_an_edit_that_harms_with_those_in_use_is_told_from_them(first: Drawn) -> None:
+    stack = {"collapse": {"kl": 1.0}, "retained": []}
+    found = views.outcome({**first.result, "stack": stack}, max_bytes=MAX_EDIT_BYTES)
+    assert said_of(found) == ["collapse_with"]
+
+
+def test_one_is_not_counted_as_many(first: Drawn) -> None:
+    cost = {**first.result["cost"], "columns": 1, "layers": 1}
+    one = {**first.result, "cost": cost, "tokens": first.result["tokens"][:1]}
+    keys = [key_of(fact) for fact in views.outcome(one, max_bytes=MAX_EDIT_BYTES)["facts"]]
+    assert keys[0] == "fact_token"
+    assert "fact_neuron" in keys
+    wanted = first.result["evaluation"]["wanted"]
+    for n, shown, more in ((5, 5, 0), (6, 6, 0), (7, 5, 2)):
+        evaluation = {**first.result["evaluation"], "wanted": wanted * n}
+        many = {**first.result, "evaluation": evaluation}
+        many["input"] = {**first.result["input"], "pairs": n}
+        found = views.outcome(many, max_bytes=MAX_EDIT_BYTES)
+        assert (len(found["pairs"]), found["more_pairs"]) == (shown, more)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.target.strip())
@@ -252,6 +309,20 @@ def test_every_prepared_example_is_repaired(clicks: Clicks, example: Any) -> Non
 def test_the_methods_are_those_of_the_core() -> None:
     assert set(METHODS) <= set(CORE_METHODS)
     assert tuple(STRENGTHS) == CORE_STRENGTHS
+    assert LOCATE == CORE_LOCATE
+    assert RepairOptions().neurons == NEURONS
+
+
+def test_an_empty_field_of_neurons_is_the_default_and_zero_is_all() -> None:
+    asked = [Chosen(target="x", neurons=n).asked(SHARED, None)["neurons"] for n in (None, 0, 5)]
+    assert asked == [NEURONS, 0, 5]
+
+
+def test_layers_and_settings_are_chosen_as_asked(clicks: Clicks) -> None:
+    found = run(clicks, locate="occlusion", compat=True, layers=0.5, epochs=1)
+    options = found.result["options"]
+    assert (options["locate"], options["compat"]) == ("occlusion", "reference")
+    assert "compat" not in found.session.comparison(), "mint has none"
 
 
 def test_options_that_are_not_moved_are_left_to_the_method() -> None:
@@ -317,7 +388,7 @@ def test_a_new_edit_is_kept_switched_off(first: Drawn, kept: dict[str, KeptEdit]
     (item,) = edit_list(kept, first.session)["items"]
     assert (item["new"], item["on"], item["strength"]) == (True, False, 1.0)
     again = edit_clicks.keep(first.made, kept)[0]
-    assert again == gr.skip(), "the same edit is kept once"
+    assert again == kept, "the same edit is kept once"
 
 
 def test_using_it_switches_it_on_and_the_button_says_so(
@@ -362,15 +433,15 @@ def test_a_second_repair_stands_on_the_first(
     shared = {**SHARED, "prompt": "The capital of Nigeria is", "edit": active(edits)}
     second = run(clicks, before=first.session, shared=shared, target=" Abuja")
     assert second.made is not None
-    assert second.made.base == (first.session.edit_id,)
+    assert second.made.base == ((first.session.edit_id, 1.0),)
     both = edit_clicks.keep(second.made, edits)[0]
     above = next(name for name in both if name != below)
-    assert both[above].base == (below,)
+    assert both[above].base == ((below, 1.0),)
     assert list(WeightEdit.from_json(both[above].edit).base) == [(first.session.edit_id, 1.0)]
     assert set(second.session.holds) == {first.session.edit_id, second.session.edit_id}
-    on, _, _ = edit_clicks.switch(event(index=0, on=True), both)
+    on, _, _ = edit_clicks.switch(event(name=above, on=True), both)
     assert on[above].on
-    gone, _, notice = edit_clicks.switch(event(index=1, on=False), on)
+    gone, _, notice = edit_clicks.switch(event(name=below, on=False), on)
     assert not gone[above].on
     assert above in json.loads(notice)["text"]["values"]["names"]
 
@@ -378,14 +449,22 @@ def test_a_second_repair_stands_on_the_first(
 @pytest.mark.parametrize("value", [True, "1", None, 1.6, -0.1, float("nan")])
 def test_a_strength_that_is_none_is_refused(kept: dict[str, KeptEdit], value: Any) -> None:
     with pytest.raises(gr.Error, match="There is no strength"):
-        edit_clicks.weaken(event(index=0, value=value), kept)
+        edit_clicks.weaken(event(name=next(iter(kept)), value=value), kept)
 
 
 def test_a_weaker_edit_keeps_its_strength(kept: dict[str, KeptEdit]) -> None:
-    edits, _, _ = edit_clicks.weaken(event(index=0, value=0.5), kept)
+    (name,) = kept
+    edits, _, _ = edit_clicks.weaken(event(name=name, value=0.5), kept)
     assert [one.strength for one in edits.values()] == [0.5]
-    with pytest.raises(gr.Error, match="no index 1"):
-        edit_clicks.remove(event(index=1), edits)
+
+
+@pytest.mark.parametrize("data", [{"index": 0}, {"name": "another"}, {"name": ["x"]}])
+def test_an_edit_that_is_not_there_is_refused(
+    kept: dict[str, KeptEdit], data: dict[str, Any]
+) -> None:
+    for handler in (edit_clicks.remove, edit_clicks.save_listed):
+        with pytest.raises(gr.Error, match=r"There is no (edit|name)"):
+            handler(event(**data), kept)
 
 
 # ---- studies
@@ -417,11 +496,24 @@ def test_edits_in_use_are_checked_together(
     shown, _ = study(clicks.together(first.session, kept))
     assert key_of(view(shown, "finding")["text"]) == "none_on"
     edits, _, _ = edit_clicks.use(kept, first.session)
-    shown, session = study(clicks.together(first.session, edits))
+    shown, found = study(clicks.together(first.session, edits))
+    session, told = edit_clicks.note(found, first.session)
+    assert told is None
     (row,) = view(shown, "table")["rows"]
     assert row[0] in edits
     assert row[-1]["tone"] == "good"
     assert session.holds[first.session.edit_id] == 1.0
+
+
+def test_a_check_does_not_take_back_a_repair_that_came_meanwhile(first: Drawn) -> None:
+    newer = dataclasses.replace(first.session, edit_id="b" * 32, damaging=("b" * 32, "c" * 32))
+    found = edit_clicks.Checked(({"id": first.session.edit_id, "share": 0.5},), False)
+    session, told = edit_clicks.note(found, newer)
+    assert told is None
+    assert session.edit_id == newer.edit_id
+    assert session.holds[first.session.edit_id] == 0.5
+    assert session.damaging == newer.damaging, "others than those that were checked"
+    assert edit_clicks.note(None, newer) == (gr.skip(), None)
 
 
 def test_an_adapter_is_saved_as_a_zip(

@@ -365,11 +365,12 @@ def test_a_switch_answers_at_once_and_the_server_has_the_last_word(visit: Visit)
     visit.stage.answers[("edits", "switch")] = edits()
     switch = visit.page.get_by_role("switch").first
     visit.act(lambda: switch.press("Space"), "edits")
-    assert visit.event("edits", "switch") == {"index": 0, "on": True}
+    assert visit.event("edits", "switch") == {"index": 0, "name": EDITS[0]["name"], "on": True}
     assert switch.get_attribute("aria-checked") == "false", "it was refused"
     assert visit.focused() == "switch-Kazakhstan → Astana"
     visit.page.get_by_role("switch").nth(1).click()
-    assert visit.event("edits", "switch", number=1) == {"index": 1, "on": False}
+    sent = {"index": 1, "name": EDITS[1]["name"], "on": False}
+    assert visit.event("edits", "switch", number=1) == sent
 
 
 def test_the_keys_of_a_slider_are_one_event(visit: Visit) -> None:
@@ -378,7 +379,8 @@ def test_the_keys_of_a_slider_are_one_event(visit: Visit) -> None:
     for _ in range(3):
         visit.page.keyboard.press("ArrowLeft")
     assert track.get_attribute("aria-valuetext") == "85%"
-    assert visit.event("edits", "strength") == {"index": 0, "value": pytest.approx(0.85)}
+    sent = {"index": 0, "name": EDITS[0]["name"], "value": pytest.approx(0.85)}
+    assert visit.event("edits", "strength") == sent
     assert len(visit.stage.events) == 1
     visit.stage.answers[("edits", "strength")] = edits(edit(EDITS[0]["name"], strength=0.9))
     visit.act(lambda: visit.page.keyboard.press("ArrowRight"), "edits")
@@ -403,17 +405,17 @@ def test_a_value_that_comes_during_a_drag_waits(visit: Visit) -> None:
     )
     assert "Another total" not in visit.page.locator("#edits").inner_text()
     visit.page.mouse.up()
-    assert visit.event("edits", "strength") == {"index": 0, "value": 0}
+    assert visit.event("edits", "strength") == {"index": 0, "name": EDITS[0]["name"], "value": 0}
     expect(visit.page.locator("#edits .total")).to_have_text("Another total")
 
 
 def test_saving_undoing_and_opening(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Save").nth(1).click()
-    assert visit.event("edits", "save") == {"index": 0}
+    assert visit.event("edits", "save") == {"index": 0, "name": EDITS[0]["name"]}
     visit.stage.answers[("edits", "undo")] = edits(*EDITS[1:])
     undo = visit.page.locator("#edits").get_by_role("button", name="Undo").first
     visit.act(lambda: undo.press("Enter"), "edits")
-    assert visit.event("edits", "undo") == {"index": 0}
+    assert visit.event("edits", "undo") == {"index": 0, "name": EDITS[0]["name"]}
     assert visit.focused() == "undo-Egypt → New Cairo"
     visit.stage.answers[("edits", "undo")] = {**edits(), "items": []}
     visit.act(lambda: visit.page.keyboard.press("Enter"), "edits")

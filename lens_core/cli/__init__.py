@@ -1,6 +1,13 @@
 """The command line. Starting it imports neither torch nor transformers; commands do."""
 
-from lens_core.cli import commands, graph_commands, repair_commands  # noqa: F401 - they add their commands
+from lens_core.cli import (  # noqa: F401 - they add their commands
+    attention_commands,
+    attribution_commands,
+    commands,
+    graph_commands,
+    remote_commands,
+    repair_commands,
+)
 from lens_core.cli.app import app, main
 
 __all__ = ["app", "main"]

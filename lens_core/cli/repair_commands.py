@@ -40,8 +40,10 @@ def repair_command(
     lr: asked.Lr = "auto",
     mu: asked.Mu = 1.0,
     layers: asked.LayerShare = None,
+    locate: asked.Locate = "attribution",
     neurons: asked.Neurons = 64,
     views: asked.Views = 0,
+    compat: asked.Compat = None,
     paraphrase: asked.Paraphrases = None,
     probe: asked.Probes = None,
     no_evaluation: asked.NoEvaluation = False,
@@ -71,8 +73,10 @@ def repair_command(
         "lr": _rate(lr),
         "mu": mu,
         "layers": layers,
+        "locate": locate,
         "neurons": neurons,
         "views": views,
+        "compat": compat,
         "template": template,
         "special": special,
     }
@@ -219,7 +223,10 @@ def _keep(
     lora: str | None,
 ) -> None:
     """Write the edit in the forms that were asked for."""
+    asked = [path for path in (out, merged, lora) if path is not None]
     if result.edit is None:
+        for path in asked:
+            typer.echo(f"There is no edit to keep; {path} was not written.", err=True)
         return
     from lens_core import save_lora, save_merged
     from lens_core.edits import save_edit
@@ -231,3 +238,5 @@ def _keep(
         save_merged(loaded, result.edit, merged)
     if lora is not None:
         save_lora(loaded, result.edit, lora)
+    for path in asked:
+        typer.echo(f"Written: {path}", err=True)

@@ -61,6 +61,14 @@ LayerShare: TypeAlias = Annotated[
         "--layers", min=0.01, max=1.0, help="Share of the layers. Default: all up to 8, or half."
     ),
 ]
+Locate: TypeAlias = Annotated[
+    Literal["attribution", "occlusion"],
+    typer.Option(help="Choose layers by gradient x activation, or by the loss without each."),
+]
+Compat: TypeAlias = Annotated[
+    Literal["reference"] | None,
+    typer.Option(help="Use the settings of the published code of STAR, for comparison."),
+]
 Neurons: TypeAlias = Annotated[
     int, typer.Option("--neurons", min=0, help="Most neurons a layer; 0 takes all.")
 ]

@@ -36,6 +36,9 @@ _WORDS = {
 def repair_report(record: Mapping[str, Any], *, columns: int) -> Iterator[str]:
     """The JSON record of a repair as lines."""
     yield _WORDS[record["status"]]
+    asked, least = record["options"]["margin"], min(t["after"]["margin"] for t in record["tokens"])
+    if record["status"] == "repaired" and least < asked:
+        yield f"The margin is {least:.2f}; the {asked:g} asked for was not reached."
     vocab = record["vocab"]
     for pair in record["pairs"]:
         if pair["view_of"] is None:

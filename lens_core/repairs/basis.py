@@ -25,6 +25,7 @@ from lens_core.weights import editable_weight
 
 _JITTER = 1e-6
 """Ridge that keeps the system solvable where none is wanted."""
+_TINY = 1e-8
 _GRAM_ROWS = 8192
 _PROTECTED_RIDGE = 1e-4
 _RARE = 1e-3
@@ -126,6 +127,13 @@ def _activity(loaded: LoadedModel, texts: Sequence[Tensor]) -> dict[int, Tensor]
     return {layer: mean.clone().sqrt() for layer, mean in enumerate(means)}
 
 
+def steer_of(directions: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_model"]:
+    """S = D / IQR(D), the direction of each token at STAR's scale."""
+    quartiles = torch.tensor([0.25, 0.75], device=directions.device)
+    low, high = torch.quantile(directions, quartiles, dim=1, keepdim=True)
+    return directions / (high - low + _TINY)
+
+
 class Directions:
     """Semantic directions of one model at one ridge."""
 
@@ -152,16 +160,24 @@ class Directions:
         """The rows a_t - a_a: along it the target gains on its rival, before the norm's scale."""
         return folded_rows(self._readout, target) - folded_rows(self._readout, rival)
 
+    def close_contrast(
+        self,
+        target: Int[Tensor, " token"],
+        rivals: Int[Tensor, "token rival"],
+        shares: Float[Tensor, "token rival"],
+    ) -> Float[Tensor, "token d_model"]:
+        """The rows a_t - sum of share x a_a: the target gains on all close rivals together."""
+        others = folded_rows(self._readout, rivals.flatten()).unflatten(0, rivals.shape)
+        mean = (shares.to(others.device)[..., None] * others).sum(1)
+        return folded_rows(self._readout, target) - mean
+
     def _solved(self, rows: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
         if self._factor is None:
             return rows
         return torch.cholesky_solve(rows.T.double(), self._factor).T.float()
 
-    def toward(
-        self, target: Int[Tensor, " token"], rival: Int[Tensor, " token"]
-    ) -> Float[Tensor, "token d_model"]:
-        """D = (G + mu mean(diag G) I)^-1 c for each token, scaled so that c . D = 1."""
-        contrast = self.contrast(target, rival)
+    def toward(self, contrast: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_model"]:
+        """D = (G + mu mean(diag G) I)^-1 c for each contrast c, scaled so that c . D = 1."""
         rows = self._solved(contrast)
         return rows / (contrast * rows).sum(-1, keepdim=True)
 

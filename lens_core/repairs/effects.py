@@ -77,6 +77,14 @@ class Fluency:
     repeated_before: int
     """Tokens of the longest span that comes twice in it."""
     repeated_after: int
+    telling: bool = True
+    """Whether the model predicts ordinary text better than any token by chance; where it does not,
+    its perplexity says nothing about what an edit did."""
+
+    @property
+    def growth(self) -> float:
+        """The ratio where it is telling, else 1."""
+        return self.ratio if self.telling else 1.0
 
     @property
     def ratio(self) -> float:
@@ -158,7 +166,8 @@ def fluency(
             said = continuation(loaded, prompt, new_tokens).tolist()
             measured.append((_perplexity(loaded, texts), _entropy(said), _longest_repeated(said)))
     before, after = measured
-    return Fluency(*(value for both in zip(before, after, strict=True) for value in both))
+    values = (value for both in zip(before, after, strict=True) for value in both)
+    return Fluency(*values, telling=before[0] < loaded.facts.vocab_size)
 
 
 def _perplexity(loaded: LoadedModel, texts: Sequence[Tensor]) -> float:

@@ -99,7 +99,7 @@ def traffic_light(efficacy: float, effects: Locality, text: Fluency) -> str:
         return "red"
     for colour, bounds in (("green", _GREEN), ("amber", _AMBER)):
         calm = effects.kl <= bounds["kl"] and effects.same >= bounds["same"]
-        if calm and text.ratio <= bounds["ratio"]:
+        if calm and text.growth <= bounds["ratio"]:
             return colour
     return "red"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -25,6 +25,8 @@ from lens_core.trace import first_state
 
 CPU_TOKENS, GPU_TOKENS = 1024, 8192
 """Tokens of one batch, padding included."""
+_RIVALS, _TEMPERATURE = 16, 0.5
+"""How many other tokens are looked at together, and in logits how sharply the best one counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,10 @@ class Standing:
     rank: Int[Tensor, " token"]
     """Of the target, from 0."""
     rival_log_prob: Float[Tensor, " token"]
+    rivals: Int[Tensor, "token rival"]
+    """The best other tokens, best first."""
+    shares: Float[Tensor, "token rival"]
+    """How much each of them counts where they are pushed together; rows sum to 1."""
 
     @property
     def said(self) -> Bool[Tensor, " token"]:
@@ -110,8 +116,9 @@ def observe(
         push: which tokens may be pushed; None for all.
         below: push those whose margin is lower; None goes no way back.
         layers: where gradients are wanted.
-        objective: what is pushed down: "margin", the sum of (best other - target) logits, or
-            "cross_entropy", the mean over the pushed tokens.
+        objective: what is pushed down: "margin", the sum of (best other - target) logits,
+            "close", the same with all close others by their shares, so that pushing one does not
+            make another the best; or "cross_entropy", the mean over the pushed tokens.
     """
     standings, parts = [], []
     allowed = torch.ones(len(rows), dtype=torch.bool) if push is None else push
@@ -185,14 +192,16 @@ def _standing(logits: Tensor, target: Tensor) -> Standing:
     target = target.to(logits.device)[:, None]
     own = logits.gather(1, target)
     others = logits.scatter(1, target, -torch.inf)
-    best = others.max(1)
+    best = others.topk(min(_RIVALS, others.shape[1] - 1))
     total = logits.logsumexp(1)
     found = (
-        own[:, 0] - best.values,
-        best.indices,
+        own[:, 0] - best.values[:, 0],
+        best.indices[:, 0],
         own[:, 0] - total,
         (others > own).sum(1),
-        best.values - total,
+        best.values[:, 0] - total,
+        best.indices,
+        (best.values / _TEMPERATURE).softmax(1),
     )
     return Standing(*(tensor.cpu() for tensor in found))
 
@@ -206,8 +215,12 @@ def _objective(
     target = target.to(logits.device)[rows]
     if objective == "cross_entropy":
         return cross_entropy(logits[rows], target)
-    rival = standing.rival.to(logits.device)[rows]
-    return (logits[rows, rival] - logits[rows, target]).sum()
+    if objective == "close":
+        others = logits[rows].gather(1, standing.rivals.to(logits.device)[rows])
+        rival = (standing.shares.to(logits.device)[rows] * others).sum(1)
+    else:
+        rival = logits[rows, standing.rival.to(logits.device)[rows]]
+    return (rival - logits[rows, target]).sum()
 
 
 @contextmanager
@@ -260,14 +273,13 @@ def _flat(tensor: Tensor) -> Tensor:
 
 
 def _joined(standings: Sequence[Standing]) -> Standing:
-    names = ("margin", "rival", "log_prob", "rank", "rival_log_prob")
+    names = [item.name for item in fields(Standing)]
     return Standing(*(torch.cat([getattr(one, name) for one in standings]) for name in names))
 
 
 def merged(known: Standing, fresh: Standing, rows: slice) -> Standing:
     """`known` with some of its rows measured anew."""
-    names = ("margin", "rival", "log_prob", "rank", "rival_log_prob")
-    columns = {name: getattr(known, name).clone() for name in names}
+    columns = {item.name: getattr(known, item.name).clone() for item in fields(Standing)}
     for name, column in columns.items():
         column[rows] = getattr(fresh, name)
     return Standing(**columns)

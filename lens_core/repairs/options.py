@@ -12,7 +12,9 @@ from lens_core.errors import InputError
 METHODS = ("me-batch", "me-iter", "mint", "me-sgd")
 """STAR for all tokens together, STAR token by token, few neurons, and plain gradient descent."""
 
+LOCATE = ("attribution", "occlusion")
 MAX_EPOCHS = 200
+REFERENCE_EPOCHS, REFERENCE_LR = 10, 1e-2
 MAX_VIEWS = 3
 
 
@@ -40,6 +42,10 @@ class RepairOptions:
     """Most neurons in a layer (me-batch, me-iter); 0 takes all."""
     views: int = 0
     """Automatic rewordings of each prompt that are repaired together with it, 0 to 3."""
+    locate: str = "attribution"
+    """How layers are chosen: by gradient x activation, or by "occlusion", the loss without each."""
+    compat: str | None = None
+    """"reference" reproduces the published code's settings (not for mint); see `reference.py`."""
     template: str | None = None
     special: str = "default"
 
@@ -51,6 +57,12 @@ class RepairOptions:
         """
         if self.method not in METHODS:
             raise InputError(f'method is "{self.method}"; it can be {", ".join(METHODS)}.')
+        if self.locate not in LOCATE:
+            raise InputError(f'locate is "{self.locate}"; it can be {", ".join(LOCATE)}.')
+        if self.compat not in (None, "reference"):
+            raise InputError(f'compat is "{self.compat}"; it can be reference, or None.')
+        if self.compat and self.method == "mint":
+            raise InputError('compat is "reference"; mint has no such mode, the others have.')
         _check_number("margin", self.margin, 0.0, 100.0)
         _check_number("pace", self.pace, 0.05, 1.0)
         if not (isinstance(self.mu, (int, float)) and self.mu >= 0):
@@ -81,6 +93,8 @@ class RepairOptions:
     @property
     def most_epochs(self) -> int:
         """`epochs`, or the method's own number."""
+        if self.compat:
+            return REFERENCE_EPOCHS if self.epochs is None else self.epochs
         own = {"me-batch": 30, "me-iter": 20, "me-sgd": 20, "mint": 10}
         return own[self.method] if self.epochs is None else self.epochs
 

@@ -13,7 +13,7 @@ from lens_core.errors import InputError
 from lens_core.models import LoadedModel
 from lens_core.progress import tick, while_done
 from lens_core.records import software
-from lens_core.repairs import mint, sgd, star
+from lens_core.repairs import mint, reference, sgd, star
 from lens_core.repairs.basis import RepairBasis, repair_basis
 from lens_core.repairs.neurons import edited_neurons
 from lens_core.repairs.observed import Standing
@@ -129,13 +129,16 @@ def repair_many_steps(
     yield steps[0]
     if not bool(before.said.all()):
         total = _most_updates(search)
-        for step in _METHODS[search.options.method](search):
+        method = _METHODS[search.options.method]
+        for step in (reference.reproduce if search.options.compat else method)(search):
             steps.append(step)
             tick("epoch", min(step.epoch, total), total)
             yield step
-        search.settle()
+        if not search.options.compat:
+            search.settle()
     with while_done("epoch", 1, 1):
-        yield _described(search, before, states, steps)
+        found = _described(search, before, states, steps)
+    yield found
 
 
 def _search(
@@ -163,6 +166,8 @@ def _most_updates(search: Search) -> int:
     """How many updates there can be, for the progress."""
     options, tokens = search.options, len(search.rows)
     per_token = options.most_epochs * tokens
+    if options.compat:
+        return options.most_epochs if options.method == "me-batch" else per_token
     return {
         "me-batch": options.most_epochs,
         "me-iter": star.PASSES * per_token + star.POLISH_EPOCHS,

@@ -27,7 +27,7 @@ from lens_core.repairs.wanted import Rows
 from lens_core.repairs.watch import Watch
 from lens_core.weights import editable_weight
 
-_LEAST_MISSING = 0.5
+LEAST_MISSING = 0.5
 """Logits that a failing token is taken to miss at least."""
 
 
@@ -194,7 +194,11 @@ class Search:
         if self.options.lr is not None:
             return self.options.lr
         missing = self.options.margin - seen.standing.margin[seen.pushed]
-        return self.options.pace * float(missing.clamp_min(_LEAST_MISSING).sum()) / gain
+        return self.options.pace * float(missing.clamp_min(LEAST_MISSING).sum()) / gain
+
+    def missing(self, seen: Observed) -> float:
+        """How many logits the tokens of a pass miss in all."""
+        return float((self.options.margin - seen.standing.margin).clamp_min(0).sum())
 
     def weights(self, layer: int) -> Float[Tensor, "neuron d_model"]:
         """What all neurons of a layer write now; read it only while the lock is held."""

@@ -65,7 +65,7 @@ class StackCheck:
     @property
     def collapse(self) -> str | None:
         """Why no further edit should be added, and the last one undone; None while all is well."""
-        kl, ratio = self.evaluation.locality.kl, self.evaluation.fluency.ratio
+        kl, ratio = self.evaluation.locality.kl, self.evaluation.fluency.growth
         if kl > COLLAPSE["kl"]:
             return f"The mean KL on unrelated text is {kl:.3g}; the limit is {COLLAPSE['kl']}."
         if ratio > COLLAPSE["ratio"]:
@@ -151,7 +151,7 @@ def strength_curve(
     outcome: Repair | WeightEdit | Sequence[WeightEdit],
     *,
     strengths: Sequence[float] = STRENGTHS,
-    probes: Sequence[str | Tensor] = PROBES[:4],
+    probes: Sequence[str | Tensor] = PROBES,
     template: str | None = None,
     special: str = "default",
 ) -> tuple[StrengthPoint, ...]:

@@ -21,7 +21,7 @@ UPPER = (0.34, 1.0)
 LINES = 24
 """So many tokens are drawn, those that are furthest away at the start."""
 TOP, BOTTOM, LEFT = 12, 30, 52
-KL, MARGIN = "KL", "Δ logit"
+KL, MARGIN = "KL", "margin"
 """Names that are the same in every language: a figure cannot be translated."""
 
 

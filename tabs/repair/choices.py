@@ -12,6 +12,10 @@ METHODS = ("me-batch", "me-iter", "mint", "me-sgd")
 """The repairs that can be chosen, the one that is tried first in front."""
 YARDSTICK = {"method": "me-sgd", "lr": 0.01}
 """Plain gradient descent at a fixed rate, beside which the methods are compared."""
+LOCATE = ("attribution", "occlusion")
+"""How layers can be chosen, the usual way in front."""
+NEURONS = 64
+"""So many in a layer are edited at most, where nothing else is said."""
 MAX_EPOCHS = 50
 """The slider goes so far; clients may ask for more."""
 OWN = ("model", "template", "special", "edit")
@@ -66,8 +70,12 @@ class Chosen:
     margin: float = 0.5
     layers: float = 0.0
     """Share of the layers; 0 leaves it to the size of the model."""
-    neurons: int | None = 64
+    neurons: int | None = NEURONS
+    """0 takes all; an empty field is the default."""
     views: int = 0
+    locate: str = LOCATE[0]
+    compat: bool = False
+    """Whether to use the settings of the published code."""
     lr: str = ""
     """Empty takes the step that is needed."""
     paraphrases: str = ""
@@ -104,8 +112,10 @@ class Chosen:
             "epochs": int(self.epochs) or None,
             "margin": float(self.margin),
             "layers": float(self.layers) or None,
-            "neurons": self.neurons or 0,
+            "neurons": NEURONS if self.neurons is None else self.neurons,
             "views": int(self.views),
+            "locate": self.locate,
+            "compat": "reference" if self.compat else None,
             "lr": _rate(self.lr),
         }
 

@@ -17,13 +17,14 @@ from tabs.background import Progress
 from tabs.graph.clicks import sent, serial
 from tabs.repair import charts, effects_views, neuron_views, study_views, views
 from tabs.repair.choices import METHODS, YARDSTICK, Batch, Chosen
-from tabs.repair.edit_clicks import Edits, Made, made_name
+from tabs.repair.edit_clicks import Checked, Edits, Made, made_name
 from tabs.repair.session import Session
 from tabs.repair_requests import (
     RepairCompareRequest,
     RepairEvaluateRequest,
     RepairExportRequest,
     RepairPreviewRequest,
+    RepairStrengthsRequest,
     RepairViewRequest,
 )
 from tabs.requests import Request, checked
@@ -104,7 +105,8 @@ class Clicks:
         made = None
         if record["weight_edit"] is not None:
             label = _label(asked, batch)
-            made = Made(label, record["weight_edit"], tuple((name, strength) for name, strength in record["made_on"]))
+            base = tuple((name, strength) for name, strength in record["made_on"])
+            made = Made(label, record["weight_edit"], base)
         nothing = drawn(NOTHING)
         return record, (nothing, *shown(record), *(nothing,) * STUDIES, session, made)
 
@@ -151,8 +153,8 @@ class Clicks:
             return (gr.skip(),)
         name = made_name(session, edits)
         own = [*(session.asked["edit"] or []), {"edit": edits[name].edit, "strength": 1.0}]
-        asked = {**session.evaluation(), "edit": own, "strengths": STRENGTHS, "new_tokens": 0}
-        found = yield from self._read("repair_evaluate", RepairEvaluateRequest, asked)
+        asked = {**session.reading(), "edit": own, "strengths": STRENGTHS}
+        found = yield from self._read("repair_strengths", RepairStrengthsRequest, asked)
         shown = stack(
             ("head", "heading", study_views.strength_head(name)),
             ("finding", "target", study_views.strength_finding(found)),
@@ -175,8 +177,7 @@ class Clicks:
             ("table", "table", study_views.stack_table(found, names)),
             ("finding", "target", study_views.stack_finding(found)),
         )
-        session = session.checked(found["retained"], collapsed=found["collapse"] is not None)
-        return drawn(shown), session
+        return drawn(shown), Checked(tuple(found["retained"]), found["collapse"] is not None)
 
     def lora(self, session: Session | None, edits: Edits) -> Reading:
         """The edit that was made last as a LoRA adapter."""

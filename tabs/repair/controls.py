@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from tabs.repair.choices import MAX_EPOCHS, METHODS, Chosen
+from tabs.repair.choices import LOCATE, MAX_EPOCHS, METHODS, Chosen
 from tabs.repair.views import hint
 from tabs.shell import Shell
 from tabs.viewers import drawn, viewer
@@ -37,6 +37,8 @@ class Controls:
     layers: gr.Slider
     neurons: gr.Number
     views: gr.Slider
+    locate: gr.Dropdown
+    compat: gr.Checkbox
     lr: gr.Textbox
     paraphrases: gr.Textbox
     probes: gr.Textbox
@@ -120,6 +122,12 @@ def _more() -> dict[str, Component]:
                 FIRST.neurons, label=text("repair.neurons_most"), precision=0, minimum=0
             ),
             "views": _slider("views", 0, 3, 1),
+            "locate": gr.Dropdown(
+                [(text(f"repair.locate_{way}"), way) for way in LOCATE],
+                value=FIRST.locate,
+                label=text("repair.locate"),
+            ),
+            "compat": gr.Checkbox(FIRST.compat, label=text("repair.compat")),
             "lr": gr.Textbox(
                 FIRST.lr,
                 label=text("repair.lr"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -47,6 +47,22 @@ class Made:
     edit: dict[str, Any]
     base: tuple[tuple[str, float], ...]
     """(id, strength) of the edits that it was made on top of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What was found of the edits in use together, before the session knows it."""
+
+    retained: tuple[dict[str, Any], ...]
+    """By edit: its id, and the share of its targets that still comes out."""
+    collapsed: bool
+
+
+def note(found: Checked | None, session: Session | None) -> tuple[Any, None]:
+    """The session as it is now with what was found; that is told once."""
+    if found is None or session is None:
+        return gr.skip(), None
+    return session.checked(found.retained, collapsed=found.collapsed), None
 
 
 def keep(made: Made | None, edits: Edits) -> Changed:
@@ -137,18 +153,21 @@ def file_of(edits: Edits, name: str) -> str:
 
 
 def listed(edits: Edits, session: Session | None, outcome: str) -> tuple[str, str]:
-    """The list of edits, and the outcome with what can be done with its edit now."""
+    """The list of edits, and the outcome with what its edit is now and what can be done with it."""
     value = json.loads(outcome)
     if value["state"] == "done":
         own = [kept for kept in edits.values() if session and kept.id == session.edit_id]
         on = any(kept.on for kept in own)
-        value["actions"] = views.actions(kept=bool(own), on=on)
+        value = views.with_edit(value, kept=bool(own), on=on)
     return drawn(edit_list(edits, session)), drawn(value)
 
 
 def _listed(event: gr.EventData, edits: Edits) -> str:
-    """The edit that an event is about: the list shows the newest first."""
-    return list(edits)[::-1][said.index_of(event, "index", len(edits))]
+    """The edit that an event is about, by its name: a place changes when another is made."""
+    name = sent(event, "name")
+    if not isinstance(name, str) or name not in edits:
+        raise gr.Error(f"There is no edit {name!r} here.", print_exception=False)
+    return name
 
 
 def _own(edits: Edits, session: Session | None) -> str:

@@ -33,7 +33,8 @@ def edit_list(edits: Mapping[str, KeptEdit], session: Session | None) -> dict[st
 
 def _item(name: str, kept: KeptEdit, session: Session | None) -> dict[str, Any]:
     edit, known = kept.edit, session or Session({}, None)
-    share = known.holds.get(kept.id)
+    # What was measured was the whole edit.
+    share = known.holds.get(kept.id) if kept.strength == 1 else None
     return {
         "name": name,
         "label": name,
@@ -52,7 +53,8 @@ def _facts(edit: Mapping[str, Any]) -> list[Any]:
     named = ", ".join(f"L{layer}" for layer in layers)
     where = named if len(layers) <= LAYERS else phrase("repair.n_layers", n=len(layers))
     size = in_bytes(len(edit["safetensors"]) * 3 / 4)
-    return [phrase("repair.fact_columns", n=columns), where, size, edit["model"]]
+    many = phrase("repair.fact_columns", n=columns)
+    return [phrase("repair.fact_column") if columns == 1 else many, where, size, edit["model"]]
 
 
 def _pill(edit: Mapping[str, Any], known: Session) -> dict[str, Any]:

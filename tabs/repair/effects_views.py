@@ -36,7 +36,7 @@ def effects_table(record: dict[str, Any]) -> dict[str, Any] | None:
 
 def _row(key: str, value: Any, limit: Any, tone: str) -> list[Any]:
     return [
-        said(phrase(f"repair.tone_{tone}"), tone),
+        None if tone == "none" else said(phrase(f"repair.tone_{tone}"), tone),
         phrase(f"repair.measure_{key}"),
         value,
         limit,
@@ -85,8 +85,11 @@ def _text(found: dict[str, Any]) -> list[list[Any]]:
     if near is not None:
         rows.append(_kl("near", near["kl"]))
     ratio = fluency["ratio"]
-    limit = f"≤ {GOOD['ratio']}"
-    rows.append(_row("perplexity", f"{ratio:.3f}", limit, _tone(ratio, "ratio")))
+    limit: Any = f"≤ {GOOD['ratio']}"
+    tone = _tone(ratio, "ratio")
+    if not fluency["telling"]:
+        limit, tone = phrase("repair.not_telling", n=f"{fluency['perplexity_before']:,.0f}"), "none"
+    rows.append(_row("perplexity", f"{ratio:.3f}", limit, tone))
     before, after = fluency["repeated_before"], fluency["repeated_after"]
     tone = "good" if after <= before else "check"
     rows.append(_row("repeats", str(after), f"≤ {before}", tone))

@@ -46,20 +46,20 @@ class Session:
     def checked(self, retained: Iterable[Mapping[str, Any]], *, collapsed: bool) -> Session:
         """The same after the edits in use were measured together."""
         shares = {one["id"]: one["share"] for one in retained}
-        found = tuple(shares) if collapsed else ()
+        # What was found of others besides these is still true.
+        others = self.damaging if set(self.damaging) - set(shares) else ()
+        found = tuple(shares) if collapsed else others
         return replace(self, holds={**self.holds, **shares}, damaging=found)
 
     def comparison(self) -> dict[str, Any]:
         """The arguments of a comparison of methods: those of the run but what is its method's."""
-        own = ("method", "epochs", "lr")
+        own = ("method", "epochs", "lr", "compat")
         return {name: value for name, value in self.asked.items() if name not in own}
+
+    def reading(self) -> dict[str, Any]:
+        """The model, and how prompts are read."""
+        return {name: self.asked[name] for name in OWN if name != "edit"}
 
     def evaluation(self) -> dict[str, Any]:
         """The arguments of a measurement that does not depend on what the edits are."""
-        asked = {name: self.asked[name] for name in OWN if name != "edit"}
-        return {**asked, "probes": self.asked["probes"]}
-
-    def paraphrased(self) -> list[list[str]]:
-        """The paraphrases with their target; a batch of pairs has none."""
-        target = self.asked.get("target")
-        return [] if target is None else [[text, target] for text in self.asked["paraphrases"]]
+        return {**self.reading(), "probes": self.asked["probes"]}

@@ -49,6 +49,8 @@ class Parts:
     edits: gr.HTML
     session: gr.State
     made: gr.State
+    checked: gr.State
+    """What was found of the edits together, until the session has it."""
     saved: gr.HTML
 
     @property
@@ -74,7 +76,7 @@ def build(shell: Shell) -> None:
         with gr.Column(scale=9, min_width=320, elem_classes="lens-repair-result"):
             shown = _results()
             studies = _studies()
-    states: dict[str, Any] = {"session": gr.State(None), "made": gr.State(None)}
+    states: dict[str, Any] = {name: gr.State(None) for name in ("session", "made", "checked")}
     saved = viewer("saved", elem_classes="lens-unseen")
     made = {**shown, **studies, **states, "neurons": neurons, "edits": edits, "saved": saved}
     parts = Parts(**made)
@@ -207,15 +209,20 @@ def _wire_example(
     )
 
 
-def _wire_edits(shell: Shell, parts: Parts) -> None:
-    """The edit that was made joins those of the session; the list and the outcome follow."""
-    kept = [shell.edits, shell.edit, shell.notice]
-    redraw: dict[str, Any] = {
+def _redraw(shell: Shell, parts: Parts) -> dict[str, Any]:
+    """The arguments of an event that draws the list of edits, and the outcome's buttons, anew."""
+    return {
         "fn": edit_clicks.listed,
         "inputs": [shell.edits, parts.session, parts.outcome],
         "outputs": [parts.edits, parts.outcome],
         **PRIVATE,
     }
+
+
+def _wire_edits(shell: Shell, parts: Parts) -> None:
+    """The edit that was made joins those of the session; the list and the outcome follow."""
+    kept = [shell.edits, shell.edit, shell.notice]
+    redraw = _redraw(shell, parts)
     parts.made.change(
         edit_clicks.keep, inputs=[parts.made, shell.edits], outputs=kept, **PRIVATE
     ).then(**redraw)
@@ -247,10 +254,18 @@ def _wire_studies(shell: Shell, parts: Parts, clicks: Clicks) -> None:
     for button, task, inputs, outputs in (
         (parts.compare, clicks.compare, [parts.session], [parts.comparison]),
         (parts.try_strengths, clicks.strengths, own, [parts.strengths]),
-        (parts.check, clicks.together, own, [parts.together, parts.session]),
         (parts.lora, clicks.lora, own, [parts.saved]),
     ):
         shell.on_task(button.click, task, inputs=inputs, outputs=outputs)
+    # A repair may have ended meanwhile: what was found goes into the session as it is by then.
+    shell.on_task(
+        parts.check.click, clicks.together, inputs=own, outputs=[parts.together, parts.checked]
+    ).then(
+        edit_clicks.note,
+        inputs=[parts.checked, parts.session],
+        outputs=[parts.session, parts.checked],
+        **PRIVATE,
+    ).then(**_redraw(shell, parts))
     parts.neurons.choose(
         neuron_chosen,
         inputs=[parts.neurons],

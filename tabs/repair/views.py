@@ -77,7 +77,7 @@ def running_outcome(step: dict[str, Any] | None, names: Sequence[Any]) -> dict[s
     if step is not None and names:
         n_said = sum(margin > 0 for margin in step["margins"][: len(names)])
         shown["facts"] = [
-            phrase("repair.fact_tokens", n=n_said, of=len(names)),
+            _tokens(n_said, len(names)),
             _updates(step["epoch"]),
         ]
     return shown
@@ -86,22 +86,32 @@ def running_outcome(step: dict[str, Any] | None, names: Sequence[Any]) -> dict[s
 def outcome(record: dict[str, Any], *, max_bytes: int) -> dict[str, Any]:
     """The head line, what the model said before and says now, and what can be done with it."""
     status, found = record["status"], record["evaluation"]
-    pairs = _pairs(record)
+    pairs, kept = _pairs(record), record["weight_edit"] is not None
+    # Of one pair more nobody would say "and 1 more pairs": it is shown.
+    most = PAIRS + 1 if len(pairs) == PAIRS + 1 else PAIRS
     return {
         "state": "done",
-        "how": phrase("repair.outcome_how"),
+        "how": phrase("repair.outcome_how") if status == "repaired" and kept else None,
         "pill": said(phrase(f"repair.status_{status}"), TONES[status]),
         "facts": _facts(record),
         "notes": _notes(record, max_bytes=max_bytes),
-        "pairs": pairs[:PAIRS],
-        "more_pairs": max(0, record["input"]["pairs"] - PAIRS),
+        "pairs": pairs[:most],
+        "more_pairs": max(0, record["input"]["pairs"] - most),
         "actions": [],
         "light": _light(found) if status == "repaired" and found is not None else None,
     }
 
 
-def actions(*, kept: bool, on: bool) -> list[dict[str, Any]]:
-    """What can be done with the edit that was made."""
+def with_edit(outcome: dict[str, Any], *, kept: bool, on: bool) -> dict[str, Any]:
+    """A drawn outcome with what has become of its edit since, and what can be done with that."""
+    state = phrase("repair.kept")
+    notes = [note for note in outcome["notes"] if note["text"] != state]
+    if kept and not on:
+        notes.append(said(state, ""))
+    return {**outcome, "notes": notes, "actions": _actions(kept=kept, on=on)}
+
+
+def _actions(*, kept: bool, on: bool) -> list[dict[str, Any]]:
     if not kept:
         return []
     use = phrase("repair.leave" if on else "repair.use")
@@ -115,14 +125,28 @@ def actions(*, kept: bool, on: bool) -> list[dict[str, Any]]:
 def _facts(record: dict[str, Any]) -> list[dict[str, Any]]:
     cost, tokens = record["cost"], own_tokens(record)
     n_said = sum(token["after"]["margin"] > 0 for token in tokens)
-    facts = [phrase("repair.fact_tokens", n=n_said, of=len(tokens))]
+    facts = [_tokens(n_said, len(tokens))]
     if record["input"]["pairs"] > 1:
         exact = sum(pair["after"]["greedy_exact"] for pair in own_pairs(record))
         facts.insert(0, phrase("repair.fact_pairs", n=exact, of=record["input"]["pairs"]))
     if cost["columns"]:
         facts.append(_updates(cost["epochs"]))
-        facts.append(phrase("repair.fact_neurons", n=cost["columns"], layers=cost["layers"]))
+        facts.append(_neurons(cost["columns"], cost["layers"]))
     return [*facts, phrase("repair.fact_seconds", n=f"{cost['seconds']:.1f}")]
+
+
+def _tokens(n: int, of: int) -> dict[str, Any]:
+    if of == 1:
+        return phrase("repair.fact_token", n=n)
+    return phrase("repair.fact_tokens", n=n, of=of)
+
+
+def _neurons(n: int, layers: int) -> dict[str, Any]:
+    if n == 1:
+        return phrase("repair.fact_neuron")
+    if layers == 1:
+        return phrase("repair.fact_neurons_layer", n=n)
+    return phrase("repair.fact_neurons", n=n, layers=layers)
 
 
 def _updates(n: int) -> dict[str, Any]:
@@ -134,7 +158,7 @@ def _notes(record: dict[str, Any], *, max_bytes: int) -> list[dict[str, Any]]:
     notes = []
     stack, found = record["stack"], record["evaluation"]
     if stack is not None and stack["collapse"] is not None:
-        notes.append(said(phrase("repair.collapse"), "poor"))
+        notes.append(said(phrase("repair.collapse_with"), "poor"))
     if record["status"] in ("partial", "failed"):
         notes.append(said(phrase(f"repair.advice_{record['status']}"), "check"))
     if record["weight_edit"] is None and record["cost"]["columns"]:
@@ -142,6 +166,13 @@ def _notes(record: dict[str, Any], *, max_bytes: int) -> list[dict[str, Any]]:
             "repair.too_large", size=in_bytes(record["cost"]["bytes"]), limit=in_bytes(max_bytes)
         )
         notes.append(said(size, "check"))
+    asked, least = (
+        record["options"]["margin"],
+        min(t["after"]["margin"] for t in own_tokens(record)),
+    )
+    if record["status"] == "repaired" and least < asked:
+        missed = phrase("repair.margin_missed", margin=f"{least:.2g}", asked=f"{asked:g}")
+        notes.append(said(missed, "check"))
     if record["status"] == "already_correct":
         notes.append(said(phrase("repair.nothing_to_do"), "good"))
     if (

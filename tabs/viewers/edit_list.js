@@ -2,8 +2,8 @@
 // "items": [{"name", "label": text, "facts": [phrase], "pill": {"tone", "text"} or null, "on", "strength",
 // "holds": phrase or null, "new": whether it has just been made}], "total": phrase or null, "banner":
 // {"tone", "text"} or null (what all of them together do), "empty": phrase}. The items are drawn in the order
-// in which they come. Triggers "switch" {index, on}, "strength" {index, value} when a change is over, "save"
-// and "undo" {index}, and "open" {}.
+// in which they come. Triggers "switch" {index, name, on}, "strength" {index, name, value} when a change is over,
+// "save" and "undo" {index, name}, and "open" {}; the name says which edit, whatever else has come meanwhile.
 const { button, heading, make, mount, phrase, pill, refill, t } = lens;
 
 const MOST = 1.5;
@@ -64,7 +64,7 @@ lens.viewers.edit_list = ({ element, props, watch, trigger }) => {
     const index = shown.items.findIndex((item) => item.name === name);
     if (value === sent || index < 0) return;
     change(index, { strength: value });
-    trigger("strength", { index, value });
+    trigger("strength", { index, name, value });
   }
 
   function sliderOf({ label, name, strength }) {
@@ -103,13 +103,14 @@ lens.viewers.edit_list = ({ element, props, watch, trigger }) => {
   }
 
   function itemOf(item, index) {
+    const { name } = item;
     const facts = item.facts?.length ? make("p", "facts", item.facts.map(phrase).join(" · ")) : null;
     const holds = item.holds ? make("p", "holds", phrase(item.holds)) : null;
     const use = switchOf(item, (on) => {
       change(index, { on });
-      trigger("switch", { index, on });
+      trigger("switch", { index, name, on });
     });
-    const tools = ["save", "undo"].map((kind) => toolOf(kind, item, () => trigger(kind, { index })));
+    const tools = ["save", "undo"].map((kind) => toolOf(kind, item, () => trigger(kind, { index, name })));
     const box = make("li", item.on ? "edit on" : "edit", headOf(item), facts, holds,
       sliderOf(item), make("div", "controls", use, make("div", "tools", ...tools)));
     box.setAttribute("aria-label", item.label);
