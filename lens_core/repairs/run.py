@@ -42,8 +42,6 @@ _METHODS: dict[str, Callable[[Search], Iterator[RepairStep]]] = {
     "mint": mint.change_neurons,
     "me-sgd": sgd.descend,
 }
-_NOTED_PAIRS = 20
-"""Pairs that are named inside an edit."""
 
 
 def repair(
@@ -256,13 +254,13 @@ def _notes(search: Search, status: str, states: Sequence[PairState]) -> dict[str
                 "prompt_ids": pair.prompt_ids.tolist(),
                 "target_ids": pair.target_ids.tolist(),
             }
-            for pair in wanted[:_NOTED_PAIRS]
+            for pair in wanted
         ],
         "n_pairs": len(wanted),
         "options": search.options.to_json(),
         "status": status,
         "metrics": {
-            "greedy_exact": [state.greedy_exact for state in states[: len(wanted)][:_NOTED_PAIRS]],
+            "greedy_exact": [state.greedy_exact for state in states[: len(wanted)]],
             "margin": min(state.margin for state in states[: len(wanted)]),
         },
         "software": software(),

@@ -43,7 +43,7 @@ EVENTS = {
     "log_slider": ("release",),
     "stack": ("choose", "verify", "verify_head", "root"),
     "target": ("space",),
-    "outcome": ("token", "use", "save", "undo"),
+    "outcome": ("use", "save", "undo"),
     "neuron_map": ("choose",),
     "edit_list": ("switch", "strength", "undo", "save", "open"),
 }
