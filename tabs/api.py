@@ -5,11 +5,12 @@ Gradio checks no types here, so each function checks its arguments itself.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 from gradio.events import api
 
+from tabs.answering import Answering, Edits
+from tabs.attention_api import AttentionEndpoints
 from tabs.repair_requests import RepairCompareRequest, RepairEvaluateRequest, RepairRequest
 from tabs.requests import (
     GraphEdgeRequest,
@@ -17,19 +18,11 @@ from tabs.requests import (
     GraphRequest,
     GraphStatisticsRequest,
     LogitLensRequest,
-    Request,
-    checked,
 )
-from tabs.runtime import Runtime, Steps, result_of, user_errors
-
-Edits = dict[str, Any] | list[dict[str, Any]] | None
 
 
-class Endpoints:
+class Endpoints(Answering):
     """The functions that clients call, on one runtime."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
 
     def register(self) -> None:
         """Publish the endpoints in the current Gradio context."""
@@ -46,6 +39,7 @@ class Endpoints:
         )
         for analysis in analyses:
             api(analysis, api_name=analysis.__name__, **self._runtime.run_queue)
+        AttentionEndpoints(self._runtime).register()
 
     def models(self) -> list[dict[str, Any]]:
         """The models that can be named, with facts and self-check of those that are loaded."""
@@ -407,28 +401,3 @@ class Endpoints:
             edit: weight edits as JSON that hold meanwhile.
         """
         yield from self._streamed("repair_compare", RepairCompareRequest, locals())
-
-    def _result(self, op: str, kind: type[Request], given: dict[str, Any]) -> dict[str, Any]:
-        """The result of an operation on an endpoint's arguments, as plain JSON values."""
-        return result_of(self._steps(op, kind, given)).to_json()
-
-    def _streamed(
-        self, op: str, kind: type[Request], given: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        """What an operation gives on the way, and at last its result."""
-        # Closed when the client goes, which ends the run.
-        with closing(self._steps(op, kind, given)) as steps:
-            while True:
-                try:
-                    progress = next(steps)
-                except StopIteration as end:
-                    yield end.value.to_json()
-                    return
-                for detail in progress.detail:
-                    yield {"schema": f"lens_core/{op}_step/1", **detail}
-
-    def _steps(self, op: str, kind: type[Request], given: dict[str, Any]) -> Steps:
-        arguments = {name: value for name, value in given.items() if name != "self"}
-        with user_errors():
-            request = checked(kind, arguments)
-        return self._runtime.steps(op, request)

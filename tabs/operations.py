@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tabs.attention_operations import ATTENTION_OPS
 from tabs.bench import Bench, edited
 from tabs.graph_operations import GRAPH_OPS
 from tabs.repair_operations import REPAIR_OPS
@@ -101,5 +102,6 @@ OPS: dict[str, Callable[..., Any]] = {
     "logit_lens": read_logit_lens,
     "shorten": shorten,
     **GRAPH_OPS,
+    **ATTENTION_OPS,
     **REPAIR_OPS,
 }

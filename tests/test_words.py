@@ -32,7 +32,7 @@ SAME_IN_ALL = {
     "token_strip.id",
 }
 """Keys whose texts may be alike: names and symbols."""
-LISTENER = ("token", "layer", "readout", "prompt", "epoch", "probe", "fluency", "strength")
+LISTENER = ("token", "layer", "readout", "prompt", "epoch", "probe", "fluency", "strength", "row")
 """What the core ticks; the page says `status.<what>`."""
 
 

@@ -1,0 +1,69 @@
+"""What may be asked about attention, the next token and what a prediction rests on."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tabs.requests import PromptRequest
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class AttentionRequest(PromptRequest):
+    """Where the heads look; `lens_core.attention_views` says what each option means."""
+
+    query: int = -1
+    layers: list[int] | None = Field(default=None, min_length=1)
+    norms: bool = True
+    rollout: bool = True
+    flow: bool = False
+    matrix: list[int | None] | None = Field(default=None, min_length=2, max_length=2)
+    """[layer, head], or [layer, null] for the mean of its heads: its rows at all positions."""
+
+
+class NextTokenRequest(PromptRequest):
+    """What may come next; `lens_core.next_token` says what each option means."""
+
+    k: int = Field(default=10, ge=1, le=100)
+    temperature: Positive = 1.0
+    nucleus: Positive = 0.9
+    position: int = -1
+    append: list[int] = Field(default=[], max_length=256)
+    """Token ids that follow the prompt."""
+    text: str | None = Field(default=None, min_length=1)
+    """Also the probability of this string."""
+
+    @property
+    def wanted_texts(self) -> list[str]:
+        """The string whose probability is asked for."""
+        return [] if self.text is None else [self.text]
+
+
+class AttributionRequest(PromptRequest):
+    """What a prediction rests on; `lens_core.attribute` says what each option means."""
+
+    method: Literal[
+        "occlusion", "input_x_gradient", "integrated_gradients", "gradient_shap", "shapley",
+        "kernel_shap",
+    ] = "occlusion"  # fmt: skip
+    target: int | str | list[int] | None = None
+    foil: int | str | None = None
+    score: Literal["log_p", "contrast", "kl", "flip"] | None = None
+    query: int = -1
+    features: Literal["token", "cluster", "word", "sentence"] | list[list[int]] = "token"
+    positions: list[int] | None = Field(default=None, min_length=1)
+    specials: bool = False
+    occluder: Literal["knock_out", "replace", "mean", "delete"] | None = None
+    replacement: int | str | None = None
+    window: int = Field(default=1, ge=1, le=100)
+    interactions: int = Field(default=0, ge=0, le=16)
+    samples: int | None = Field(default=None, ge=1, le=1000)
+    max_steps: int = Field(default=400, ge=50, le=800)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    faithfulness: bool = False
+    """Also how its ranking fares against random ones."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `attribute`."""
+        return self.model_dump(exclude={*PromptRequest.model_fields, "faithfulness"})
