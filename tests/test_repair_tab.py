@@ -502,16 +502,18 @@ def test_edits_in_use_are_checked_together(
     (row,) = view(shown, "table")["rows"]
     assert row[0] in edits
     assert row[-1]["tone"] == "good"
-    assert session.holds[first.session.edit_id] == 1.0
+    assert session.holds[first.session.edit_id] == (1.0, 1.0)
 
 
 def test_a_check_does_not_take_back_a_repair_that_came_meanwhile(first: Drawn) -> None:
     newer = dataclasses.replace(first.session, edit_id="b" * 32, damaging=("b" * 32, "c" * 32))
-    found = edit_clicks.Checked(({"id": first.session.edit_id, "share": 0.5},), False)
+    found = edit_clicks.Checked(
+        ({"id": first.session.edit_id, "share": 0.5, "strength": 0.8},), False
+    )
     session, told = edit_clicks.note(found, newer)
     assert told is None
     assert session.edit_id == newer.edit_id
-    assert session.holds[first.session.edit_id] == 0.5
+    assert session.holds[first.session.edit_id] == (0.5, 0.8)
     assert session.damaging == newer.damaging, "others than those that were checked"
     assert edit_clicks.note(None, newer) == (gr.skip(), None)
 

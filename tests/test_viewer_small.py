@@ -331,7 +331,7 @@ def test_the_badge_opens_its_details_and_escape_gives_the_focus_back(visit: Visi
     detail = visit.page.get_by_role("dialog")
     detail.wait_for()
     assert "States read back" in detail.inner_text()
-    assert badge.get_attribute("aria-expanded") == "true"
+    expect(badge).to_have_attribute("aria-expanded", "true")
     visit.page.keyboard.press("Escape")
     detail.wait_for(state="hidden")
     assert visit.focused() == "badge"

@@ -54,7 +54,7 @@ class Checked:
     """What was found of the edits in use together, before the session knows it."""
 
     retained: tuple[dict[str, Any], ...]
-    """By edit: its id, and the share of its targets that still comes out."""
+    """By edit: its id, its strength, and the share of its targets that still comes out."""
     collapsed: bool
 
 

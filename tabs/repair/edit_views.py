@@ -33,8 +33,7 @@ def edit_list(edits: Mapping[str, KeptEdit], session: Session | None) -> dict[st
 
 def _item(name: str, kept: KeptEdit, session: Session | None) -> dict[str, Any]:
     edit, known = kept.edit, session or Session({}, None)
-    # What was measured was the whole edit.
-    share = known.holds.get(kept.id) if kept.strength == 1 else None
+    share, measured_at = known.holds.get(kept.id, (None, None))
     return {
         "name": name,
         "label": name,
@@ -42,7 +41,9 @@ def _item(name: str, kept: KeptEdit, session: Session | None) -> dict[str, Any]:
         "pill": _pill(edit, known),
         "on": kept.on,
         "strength": kept.strength,
-        "holds": None if share is None else phrase("repair.still", share=share_text(share)),
+        "holds": phrase("repair.still", share=share_text(share))
+        if share is not None and kept.strength == measured_at
+        else None,
         "new": kept.id == known.edit_id,
     }
 

@@ -17,8 +17,9 @@ class Session:
     """The arguments of the run: what is measured later does not read the next one's form."""
     edit_id: str | None
     """Of the edit that was made; None where nothing had to be changed."""
-    holds: dict[str, float | None] = field(default_factory=dict)
-    """Id of an edit -> the share of its targets that came out when that was last measured."""
+    holds: dict[str, tuple[float | None, float]] = field(default_factory=dict)
+    """Id of an edit -> the share of its targets that came out when that was last measured, and the
+    strength that it had then."""
     made: dict[str, str] = field(default_factory=dict)
     """Id of an edit -> what became of the repair, for those made here."""
     lights: dict[str, str] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class Session:
             known = replace(known, edit_id=name, made={**known.made, name: record["status"]})
             if found is not None:
                 lights = {**known.lights, name: found["light"]}
-                holds = {**known.holds, name: found["efficacy"]}
+                holds = {**known.holds, name: (found["efficacy"], 1.0)}
                 known = replace(known, lights=lights, holds=holds)
         stack = record["stack"]
         if stack is None:
@@ -45,7 +46,7 @@ class Session:
 
     def checked(self, retained: Iterable[Mapping[str, Any]], *, collapsed: bool) -> Session:
         """The same after the edits in use were measured together."""
-        shares = {one["id"]: one["share"] for one in retained}
+        shares = {one["id"]: (one["share"], one["strength"]) for one in retained}
         # What was found of others besides these is still true.
         others = self.damaging if set(self.damaging) - set(shares) else ()
         found = tuple(shares) if collapsed else others
