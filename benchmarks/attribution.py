@@ -1,7 +1,8 @@
 """The measurements of attribution: `python -m benchmarks.attribution`.
 
 Occlusion of every token of a prompt of 32, against a plain forward and against running the variants
-one by one, which must give the same.
+one by one, which must give the same. The floor is one plain pass over a text as long as all that
+changes in the variants together: what is behind a removed token, and a query that is replaced.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from benchmarks.measure import interleaved
 from benchmarks.subjects import BIG, DEMO, random_ids, subject
 from lens_core.attribution.game import Game, Question
 from lens_core.models import LoadedModel
+from lens_core.network import last_logits_only, run
 
 TOKENS = 32
 SUBJECTS = (DEMO, BIG)
 BATCHED = "attribution: occlusion of all tokens"
 ONE_BY_ONE = "peer: occlusion one by one"
+FLOOR = "floor: one text of all tokens that change"
 
 
 def scores(loaded: LoadedModel, ids: torch.Tensor, *, batched: bool) -> np.ndarray:
@@ -51,8 +54,10 @@ def speed(repeats: int) -> list[dict[str, Any]]:
             case: partial(scores, loaded, ids, batched=case == BATCHED)
             for case in (BATCHED, ONE_BY_ONE)
         }
+        changing = random_ids(loaded, TOKENS * (TOKENS - 1) // 2 + 1)[None]
+        floor = partial(run, loaded.model, changing, **last_logits_only(loaded.model))
         rounds = repeats * SHORT_RUNS if name == DEMO else repeats
-        ratios, seconds = interleaved(forward(loaded, ids), runs, repeats=rounds)
+        ratios, seconds = interleaved(forward(loaded, ids), {**runs, FLOOR: floor}, repeats=rounds)
         apart = float(np.abs(runs[BATCHED]() - runs[ONE_BY_ONE]()).max())
         reference = {key: spread.to_json() for key, spread in seconds.items()}
         rows += [

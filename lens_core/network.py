@@ -35,9 +35,30 @@ def run(model: PreTrainedModel, ids: Int[Tensor, "batch position"], **options: A
         return network(input_ids=ids.to(input_device(model)), **{"use_cache": False, **options})
 
 
+def with_cache(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
+    """The options of a run that goes on from a key-value cache; none without one.
+
+    transformers 5.24 renamed `past_key_values` to `cache`, in its outputs, too.
+    """
+    if cache is None:
+        return {}
+    parameters = inspect.signature(_inner(model).forward).parameters
+    return {"cache" if "cache" in parameters else "past_key_values": cache}
+
+
+def cache_of(out: Any) -> Any:
+    """The key-value cache that a run handed out; None without one."""
+    name = "cache" if hasattr(out, "cache") else "past_key_values"
+    return getattr(out, name, None)
+
+
 def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
     """The option that leaves out the logits of earlier positions, where the family has it."""
-    base = getattr(model, "get_base_model", None)
-    inner: Any = model if base is None else base()
-    has_it = "logits_to_keep" in inspect.signature(inner.forward).parameters
+    has_it = "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
     return {"logits_to_keep": 1} if has_it else {}
+
+
+def _inner(model: PreTrainedModel) -> Any:
+    """The model itself, where an adapter is wrapped around it."""
+    base = getattr(model, "get_base_model", None)
+    return model if base is None else base()

@@ -6,6 +6,7 @@ A YAML (or JSON) file of the original LM Lens or LM Transparency Tool is read as
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,17 @@ from pydantic import (
 from lens_core.errors import SettingsError
 
 EMBEDDED_MODEL = "demo"
+
+REMOTE_HOSTS = (
+    "api.openai.com",
+    "openrouter.ai",
+    "api.deepseek.com",
+    "api.mistral.ai",
+    "api.together.xyz",
+    "router.huggingface.co",
+    "dashscope.aliyuncs.com",
+)
+"""Well-known APIs, which nobody inside a page's own network can be behind."""
 
 _CHOICES = ("int", "str", "float", "bool")
 """What pydantic adds to the place of a value that may be one of several types."""
@@ -71,6 +83,8 @@ class Settings(BaseModel):
         validation_alias=AliasChoices("max_prompt_chars", "max_user_string_length"),
     )
     max_tokens: TokenLimits = TokenLimits()
+    remote_hosts: list[str] = Field(default_factory=lambda: list(REMOTE_HOSTS))
+    """Hosts of OpenAI-compatible APIs that a public page may ask for its visitors, over https."""
     pool_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Memory that loaded models may hold together; null lets the pool decide."""
     language: Literal["auto", "en", "zh", "ja"] = "auto"
@@ -104,6 +118,15 @@ class Settings(BaseModel):
             if path.is_file():
                 return str(path)
         raise ValueError(f"no such file, looked for {' and '.join(map(str, candidates))}")
+
+    @field_validator("remote_hosts")
+    @classmethod
+    def _plain_hosts(cls, hosts: list[str]) -> list[str]:
+        """Names alone, in lower case, as they are compared."""
+        for host in hosts:
+            if not re.fullmatch(r"(?i)[a-z0-9-]+(\.[a-z0-9-]+)+", host):
+                raise ValueError(f'"{host}" is no name of a host; write one such as api.openai.com')
+        return [host.lower() for host in hosts]
 
     @field_validator("models")
     @classmethod

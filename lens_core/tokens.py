@@ -54,6 +54,27 @@ def token_records(
     return records
 
 
+def tokenizer_facts(
+    tokenizer: PreTrainedTokenizerBase | None, n_rows: int
+) -> dict[str, Any] | None:
+    """What a tokenizer is; None without one.
+
+    `class`; `length`, its tokens with added ones; `vocab_size`, those without; `special`, how many
+    ids are special; `rows` of the model's vocabulary, and how many of them stand for no token.
+    """
+    if tokenizer is None:
+        return None
+    length = len(tokenizer)
+    return {
+        "class": type(tokenizer).__name__,
+        "length": length,
+        "vocab_size": tokenizer.vocab_size,
+        "special": len(set(tokenizer.all_special_ids)),
+        "rows": n_rows,
+        "unused_rows": max(0, n_rows - length),
+    }
+
+
 def vocab_entry(tokenizer: PreTrainedTokenizerBase | None, token: int) -> dict[str, Any]:
     """One vocabulary entry: `text` (U+FFFD where bytes are no characters) and base64 `bytes`.
 

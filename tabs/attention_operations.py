@@ -1,28 +1,74 @@
-"""The operations of attention, next token and attribution: from a request to plain JSON values."""
+"""The operations of attention, next token and attribution.
+
+Those of endpoints go from a request to plain JSON values; those of the page give results, whose
+arrays its clicks read without another run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tabs.attention_requests import AttentionRequest, AttributionRequest, NextTokenRequest
+from tabs.attention_requests import (
+    MAX_SHOWN,
+    AttentionCompareRequest,
+    AttentionMatrixRequest,
+    AttentionRequest,
+    AttentionViewRequest,
+    AttributionRequest,
+    AttributionViewRequest,
+    NextTokenRequest,
+)
 from tabs.bench import Bench, edited
 from tabs.graph_operations import Answer, within
-from tabs.requests import PromptRequest
+from tabs.requests import PromptRequest, Request
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lens_core import Attribution, Faithfulness, NextToken
+    from lens_core.attention import AttentionMatrix, AttentionViews
+    from lens_core.attribution import AttributionStep
     from lens_core.models import LoadedModel
 
 
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """Where the heads look from one position, and what comes next there."""
+
+    views: AttentionViews
+    next: NextToken
+    tokenizer: dict[str, Any] | None
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Where the model is named."""
+        return self.views.rows.header
+
+
+@dataclass(frozen=True, eq=False)
+class Attributed:
+    """What a prediction rests on, and how its ranking fares where that was measured."""
+
+    found: Attribution
+    trust: Faithfulness | None
+
+    @property
+    def header(self) -> Any:
+        """Where the model is named."""
+        return self.found.header
+
+
 @contextmanager
-def read(bench: Bench, request: PromptRequest, source: str) -> Iterator[tuple[LoadedModel, Tensor]]:
-    """The model under the request's edits, and the ids of its prompt."""
+def read(
+    bench: Bench, request: PromptRequest, source: str, append: Sequence[int] = ()
+) -> Iterator[tuple[LoadedModel, Tensor]]:
+    """The model under the request's edits, and the ids of its prompt and of what follows it."""
     with bench.pool.lease(source) as loaded, loaded.lock, edited(loaded, request):
         ids = loaded.tokenize(request.prompt, template=request.template, special=request.special)
-        yield loaded, ids
+        yield loaded, ids.new_tensor([*ids.tolist(), *append])
 
 
 def attention(bench: Bench, request: AttentionRequest, source: str) -> Answer:
@@ -55,8 +101,7 @@ def next_token(bench: Bench, request: NextTokenRequest, source: str) -> Answer:
     from lens_core import string_probability
 
     limit = bench.limits.attention
-    with read(bench, request, source) as (loaded, prompt):
-        ids = prompt.new_tensor([*prompt.tolist(), *request.append])
+    with read(bench, request, source, request.append) as (loaded, ids):
         names = ("k", "temperature", "nucleus", "position")
         options = {name: getattr(request, name) for name in names}
         record = read_next(loaded, ids, max_tokens=limit, **options).to_json()
@@ -80,9 +125,95 @@ def attribution(bench: Bench, request: AttributionRequest, source: str) -> Answe
     return Answer(record)
 
 
+def attention_view(bench: Bench, request: AttentionViewRequest, source: str) -> Looked:
+    """Everything that the page shows of attention and of the next token, from one pass."""
+    with read(bench, request, source, request.append) as (loaded, ids):
+        options: dict[str, Any] = {"query": request.query, "flow": request.flow}
+        return _looked(bench, loaded, ids, n_prompt=len(ids) - len(request.append), **options)
+
+
+def attention_compare(
+    bench: Bench, request: AttentionCompareRequest, source: str
+) -> Generator[dict[str, Any], None, list[Looked]]:
+    """The same of several prompts, from the last token of each."""
+    found: list[Looked] = []
+    for prompt in request.prompts:
+        one = PromptRequest(prompt=prompt, **request.model_dump(include={*Request.model_fields}))
+        with read(bench, one, source) as (loaded, ids):
+            found.append(_looked(bench, loaded, ids, n_prompt=len(ids)))
+        yield {"done": len(found), "total": len(request.prompts)}
+    return found
+
+
+def _looked(
+    bench: Bench, loaded: LoadedModel, ids: Tensor, *, n_prompt: int, **options: Any
+) -> Looked:
+    from lens_core import attention_views, next_token_from_logits
+    from lens_core.tokens import tokenizer_facts
+
+    views = attention_views(loaded, ids, max_tokens=bench.limits.attention, **options)
+    assert views.rows.logits is not None
+    k = min(MAX_SHOWN, loaded.facts.vocab_size)
+    following = next_token_from_logits(loaded, ids, views.rows.logits[0], k=k, position=views.query)
+    views.rows.header["input"]["n_prompt"] = n_prompt
+    return Looked(views, following, tokenizer_facts(loaded.tokenizer, loaded.facts.vocab_size))
+
+
+def attention_matrix(bench: Bench, request: AttentionMatrixRequest, source: str) -> AttentionMatrix:
+    """Where one head looks from every position."""
+    from lens_core import attention_matrix as whole
+
+    with read(bench, request, source, request.append) as (loaded, ids):
+        limit = bench.limits.attention
+        return whole(loaded, ids, request.layer, request.head, max_tokens=limit)
+
+
+def attribution_view(
+    bench: Bench, request: AttributionViewRequest, source: str
+) -> Generator[AttributionStep, None, Attributed]:
+    """What the prediction rests on, with the scores that are known on the way."""
+    from lens_core import Attribution, attribute_steps, faithfulness
+
+    limit = bench.limits.attention
+    with read(bench, request, source, request.append) as (loaded, ids):
+        for step in attribute_steps(loaded, ids, max_tokens=limit, **request.options):
+            if not isinstance(step, Attribution):
+                yield step
+                continue
+            trust = None
+            if request.faithfulness:
+                others = _attention_rankings(loaded, ids, step)
+                trust = faithfulness(loaded, ids, step, others=others, seed=request.seed)
+            return Attributed(step, trust)
+    raise AssertionError("the last step is the result")
+
+
+def _attention_rankings(
+    loaded: LoadedModel, ids: Tensor, found: Attribution
+) -> dict[str, list[float]]:
+    """Attention as if it were an attribution, to be held against chance; none without attention."""
+    from lens_core import NotExactError, attention_views
+
+    try:
+        views = attention_views(loaded, ids, query=found.query, norms=False)
+    except NotExactError:
+        return {}
+    rows = {"attention": views.head_mean[-1]}
+    if views.rollout is not None:
+        rows["rollout"] = views.rollout.shares["mean"]
+    return {
+        name: [float(row[feature.start : feature.stop].sum()) for feature in found.features]
+        for name, row in rows.items()
+    }
+
+
 ATTENTION_OPS: dict[str, Callable[..., Any]] = {
     "attention": attention,
-    "next_token": next_token,
+    "attention_compare": attention_compare,
+    "attention_matrix": attention_matrix,
+    "attention_view": attention_view,
     "attribution": attribution,
+    "attribution_view": attribution_view,
+    "next_token": next_token,
 }
 """The operations by name."""

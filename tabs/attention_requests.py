@@ -4,9 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tabs.requests import PromptRequest
+from tabs.requests import PromptRequest, Request
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Appended = Annotated[list[int], Field(max_length=256)]
+"""Token ids that follow the prompt."""
+
+MAX_SHOWN = 100
+"""How many next tokens there are to look at."""
+
+MAX_COMPARED = 8
+"""How many prompts can be looked at side by side."""
 
 
 class AttentionRequest(PromptRequest):
@@ -24,12 +32,11 @@ class AttentionRequest(PromptRequest):
 class NextTokenRequest(PromptRequest):
     """What may come next; `lens_core.next_token` says what each option means."""
 
-    k: int = Field(default=10, ge=1, le=100)
+    k: int = Field(default=10, ge=1, le=MAX_SHOWN)
     temperature: Positive = 1.0
     nucleus: Positive = 0.9
     position: int = -1
-    append: list[int] = Field(default=[], max_length=256)
-    """Token ids that follow the prompt."""
+    append: Appended = Field(default=[])
     text: str | None = Field(default=None, min_length=1)
     """Also the probability of this string."""
 
@@ -67,3 +74,43 @@ class AttributionRequest(PromptRequest):
     def options(self) -> dict[str, Any]:
         """The arguments of `attribute`."""
         return self.model_dump(exclude={*PromptRequest.model_fields, "faithfulness"})
+
+
+class AttentionViewRequest(PromptRequest):
+    """What the page shows of attention from one position."""
+
+    query: int = -1
+    append: Appended = Field(default=[])
+    flow: bool = False
+
+
+class AttentionMatrixRequest(PromptRequest):
+    """The rows of one head at all positions; of the mean of its layer's heads without a head."""
+
+    layer: int
+    head: int | None = None
+    append: Appended = Field(default=[])
+
+
+class AttentionCompareRequest(Request):
+    """Where the last token of each of several prompts looks."""
+
+    prompts: list[str] = Field(min_length=1, max_length=MAX_COMPARED)
+
+    @property
+    def texts(self) -> list[str]:
+        """All prompts."""
+        return self.prompts
+
+
+class AttributionViewRequest(AttributionRequest):
+    """What the page shows of what a prediction rests on, with what is known on the way."""
+
+    append: Appended = Field(default=[])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `attribute_steps`."""
+        given = super().options
+        del given["append"]
+        return given

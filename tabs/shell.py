@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -143,6 +143,7 @@ class Shell:
         *,
         inputs: Sequence[Component],
         outputs: Sequence[Component],
+        queue: Mapping[str, Any] | None = None,
     ) -> Dependency:
         """Run a model for more about the result that is there, with progress and Stop.
 
@@ -151,6 +152,7 @@ class Shell:
             task: the values of `inputs` -> progress; returns those of `outputs`.
             inputs: what it needs.
             outputs: what shows it.
+            queue: for what runs no model of this machine; the one that runs share when None.
 
         Returns:
             What has been started, for what is to follow it.
@@ -164,7 +166,7 @@ class Shell:
             except UserError as error:
                 yield drawn(said.failure(error)), *nothing
 
-        started = self._start(event, follow, inputs=inputs, outputs=outputs)
+        started = self._start(event, follow, inputs=inputs, outputs=outputs, queue=queue)
         self._tasks.append(started)
         return started
 
@@ -176,6 +178,7 @@ class Shell:
         inputs: Sequence[Component],
         outputs: Sequence[Component],
         again: bool = False,
+        queue: Mapping[str, Any] | None = None,
     ) -> Dependency:
         """Start what runs a model: the status line says how it goes, and how it ends."""
         event(None, outputs=[self.status], js=said.WAITING, **PRIVATE)
@@ -185,7 +188,7 @@ class Shell:
             outputs=[self.status, *outputs],
             trigger_mode="always_last" if again else "once",
             **PRIVATE,
-            **self.runtime.run_queue,
+            **(self.runtime.run_queue if queue is None else queue),
         )
         started.failure(
             said.crashed, inputs=[self.status], outputs=[self.status], js=STOPPED, **PRIVATE

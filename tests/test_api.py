@@ -51,7 +51,8 @@ def test_only_the_documented_endpoints_are_public(api: dict[str, Any]) -> None:
     graph = {"/graph", "/graph_node", "/graph_edge", "/graph_statistics"}
     repair = {"/repair", "/repair_evaluate", "/repair_compare"}
     attention = {"/attention", "/next_token", "/attribution"}
-    assert set(api["named_endpoints"]) == {"/models", "/logit_lens", *graph, *repair, *attention}
+    others = {"/models", "/logit_lens", "/remote_importance"}
+    assert set(api["named_endpoints"]) == {*others, *graph, *repair, *attention}
     assert not api["unnamed_endpoints"]
 
 

@@ -210,7 +210,7 @@ def test_every_event_but_the_api_is_private() -> None:
     public = {fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"}
     graph = {"graph", "graph_node", "graph_edge", "graph_statistics"}
     repair = {"repair", "repair_evaluate", "repair_compare"}
-    attention = {"attention", "next_token", "attribution"}
+    attention = {"attention", "next_token", "attribution", "remote_importance"}
     assert public == {"models", "logit_lens", *graph, *repair, *attention}
     undocumented = {fn.api_visibility for fn in blocks.fns.values()} - {"public", "private"}
     assert not undocumented

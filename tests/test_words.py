@@ -19,6 +19,20 @@ SAYS = r"(?:\b(?:t|phrase|text|panel_head|Progress)\(\s*)"
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 ANYTHING = r"[\w.]+"
 SAME_IN_ALL = {
+    "attention.fact_id",
+    "attention.column_id",
+    "attention.fact_rollout",
+    "attention.foil_hint",
+    "attention.legend_rollout",
+    "attention.method_gradient_shap",
+    "attention.method_kernel_shap",
+    "attention.ranking_gradient_shap",
+    "attention.quantity_rollout",
+    "attention.ranking_kernel_shap",
+    "attention.ranking_shapley",
+    "attention.target_hint",
+    "attention.unit_kl",
+    "attention.unit_log_p",
     "graph.kind_ffn",
     "graph.place_mlp",
     "graph.unit_logit",
@@ -29,10 +43,14 @@ SAME_IN_ALL = {
     "lens.part_mlp",
     "lens.short_attn_out",
     "lens.short_mlp_out",
+    "remote.answer_hint",
+    "remote.base_url_hint",
+    "remote.mask_mask",
+    "remote.model_hint",
     "token_strip.id",
 }
 """Keys whose texts may be alike: names and symbols."""
-LISTENER = ("token", "layer", "readout", "prompt", "epoch", "probe", "fluency", "strength", "row")
+LISTENER = ("token", "layer", "readout", "prompt", "epoch", "probe", "fluency", "strength", "row", "request")
 """What the core ticks; the page says `status.<what>`."""
 
 

@@ -1,9 +1,10 @@
 """Many variants of one text in few forward passes.
 
 A token acts on nothing before it, so the states before the first change of a variant are those of
-the original, whose keys and values are kept and read again. Variants are run together where that
-costs less than the tokens it repeats. Both ways are held against the plain run of the original:
-where a model's cache is not exact, all variants are run from their first token.
+the original, whose keys and values are kept and read again. Variants are run side by side, as far
+as that costs less than the tokens it repeats, or as one sequence, where that is cheaper. Every way
+is held against the plain run of the original: where a model's cache is not exact, all variants are
+run from their first token, and where packs are not, side by side.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lens_core.attribution.grouping import (
+    Costs,
+    in_packs,
+    pack_cost,
+    side_by_side,
+    side_by_side_cost,
+)
 from lens_core.attribution.occluders import Row, original_row
-from lens_core.memory import free_bytes
+from lens_core.attribution.packing import may_pack, new_tokens, pack
 from lens_core.models import LoadedModel
 from lens_core.network import last_logits_only, run
 from lens_core.self_check import relative_error
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
-
-CPU_TOKENS, GPU_TOKENS = 4096, 65536
-"""Tokens of one pass."""
-CPU_PASS, GPU_PASS = 48, 2048
-"""What a pass costs however short it is, in tokens: reading the weights, or launching kernels."""
-LOGITS_BYTES = 256 * 2**20
-"""Logits of one pass, with the copies that are made of them."""
 
 
 class Passes:
@@ -66,13 +67,18 @@ class Passes:
         self.rows_run = 0
         self.passes_run = 0
         self._blank = blank
-        self._free = free_bytes("cpu" if self._on_cpu else str(loaded.device))
         self._parameters = inspect.signature(loaded.model.forward).parameters
+        # transformers 5.24 gave it another name; the old one warns.
+        self._past = "cache" if "cache" in self._parameters else "past_key_values"
         self._cache: DynamicCache | None = None
+        self._costs = Costs.of(loaded, length=len(ids), n_targets=n_targets)
         wanted = share and len(ids) > 1 and self._may_share()
         self.original = self._original(cached=wanted)
         self.hides = True
         """Whether a hidden token acts on nothing: with another id everything stays the same."""
+        self.packs = False
+        """Whether variants may be run as one sequence, as far as is known."""
+        self._witnesses: list[tuple[Row, Tensor]] = []
         self._prove(hide=hide)
 
     @property
@@ -82,21 +88,32 @@ class Passes:
 
     def groups(self, rows: Sequence[Row]) -> list[list[int]]:
         """Which variants to run together, by their places: every one in exactly one group."""
-        by_length: dict[int, dict[int, list[int]]] = {}
-        for index, row in enumerate(rows):
-            start = row.start if self.shares else 0
-            by_length.setdefault(len(row.ids), {}).setdefault(start, []).append(index)
-        found = []
-        for length, by_start in by_length.items():
-            starts = sorted(by_start)
-            for first, stop in self._cheapest(length, [len(by_start[s]) for s in starts], starts):
-                places = [index for s in starts[first:stop] for index in by_start[s]]
-                size = self._size(length - starts[first])
-                found += [places[i : i + size] for i in range(0, len(places), size)]
-        return found
+        aside = side_by_side(self._costs, rows, shared=self.shares)
+        if not self.packs:
+            return aside
+        packed = in_packs(self._costs, rows, prefix=len(self.ids), more=self._more)
+        whole, behind = (
+            sum(cost([rows[index] for index in group]) for group in groups)
+            for cost, groups in ((self._aside_cost, aside), (self._pack_cost, packed))
+        )
+        return packed if behind < whole else aside
 
     def logits(self, rows: Sequence[Row]) -> Float[Tensor, "row target d_vocab"]:
-        """The logits before every token of the target, in float32; all rows equally long."""
+        """The logits before every token of the target, in float32, of one of the groups."""
+        if self.packs and self._pack_cost(rows) < self._aside_cost(rows):
+            found = self._packed(rows)
+            if found is not None:
+                return found
+            self.packs = False
+        groups = side_by_side(self._costs, rows, shared=self.shares)
+        if len(groups) == 1:
+            return self._aside(rows)
+        parts = [self._aside([rows[index] for index in group]) for group in groups]
+        order = torch.tensor([index for group in groups for index in group]).argsort()
+        return torch.cat(parts)[order.to(parts[0].device)]
+
+    def _aside(self, rows: Sequence[Row]) -> Tensor:
+        """The logits of variants side by side, all of them equally long."""
         length = len(rows[0].ids)
         start = min(row.start for row in rows) if self._cache is not None else 0
         ids = torch.stack([row.ids[start:] for row in rows])
@@ -108,17 +125,50 @@ class Passes:
             places = torch.arange(start, length, device=self.loaded.device)
             options["position_ids"] = places.expand(len(rows), -1)
         if start:
-            options |= {"past_key_values": self._states(start, len(rows)), "use_cache": True}
+            options |= {self._past: self._states(start, len(rows)), "use_cache": True}
         blank = torch.stack([row.blank[start:] for row in rows])
         with self._blanked(blank):
             return self._run(ids, options)
 
-    def _run(self, ids: Tensor, options: dict[str, Any]) -> Tensor:
-        self.rows_run += len(ids)
+    def _packed(self, rows: Sequence[Row]) -> Tensor | None:
+        """The logits of variants behind one another, between two whose logits are known.
+
+        None where one of these two comes out otherwise.
+        """
+        (first, before), (last, behind) = self._witnesses
+        packed = pack([first, *rows, last], n_targets=self.n_targets)
+        device = self.loaded.device
+        options = {
+            "attention_mask": packed.mask(self.loaded.model.dtype).to(device),
+            "position_ids": packed.positions[None].to(device),
+            self._past: self._states(packed.prefix, 1),
+            "use_cache": True,
+        }
+        try:
+            with self._blanked(packed.blank[None]):
+                found = self._run(packed.ids[None], options, targets=packed.targets)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            # A family that reads the mask itself, and expects one number for each token.
+            return None
+        bound = self.loaded.self_check.bound
+        if relative_error(found[0], before) <= bound and relative_error(found[-1], behind) <= bound:
+            return found[1:-1]
+        return None
+
+    def _run(
+        self, ids: Tensor, options: dict[str, Any], *, targets: Tensor | None = None
+    ) -> Float[Tensor, "row target d_vocab"]:
+        self.rows_run += len(ids) if targets is None else len(targets) // self.n_targets
         self.passes_run += 1
-        keep = dict.fromkeys(last_logits_only(self.loaded.model), self.n_targets)
-        logits = run(self.loaded.model, ids, **keep, **options).logits
-        return logits[:, -self.n_targets :].float()
+        model = self.loaded.model
+        if targets is None:
+            keep = dict.fromkeys(last_logits_only(model), self.n_targets)
+            return run(model, ids, **keep, **options).logits[:, -self.n_targets :].float()
+        targets = targets.to(self.loaded.device)
+        keep = dict.fromkeys(last_logits_only(model), targets)
+        logits = run(model, ids, **keep, **options).logits[0]
+        found = logits if keep else logits[targets]
+        return found.float().unflatten(0, (-1, self.n_targets))
 
     def _original(self, *, cached: bool) -> Float[Tensor, "target d_vocab"]:
         if not cached:
@@ -128,7 +178,7 @@ class Passes:
         # Without a configuration it keeps everything, also in layers with a sliding window, whose
         # own caches forget what variants still need.
         cache = DynamicCache()
-        logits = self._run(self.ids[None], {"past_key_values": cache, "use_cache": True})[0]
+        logits = self._run(self.ids[None], {self._past: cache, "use_cache": True})[0]
         lengths = {cache.get_seq_length(layer) for layer in range(self.loaded.n_layers)}
         if lengths == {len(self.ids)}:
             self._cache = cache
@@ -138,7 +188,7 @@ class Passes:
         """Whether every layer is attention, whose keys and values are all that it remembers."""
         check = self.loaded.self_check
         whole = check.reason_off("heads") is None and not check.layers_without_attention
-        return whole and "past_key_values" in self._parameters
+        return whole and self._past in self._parameters
 
     def _prove(self, *, hide: bool) -> None:
         """Run the last tokens behind known states, and with one token hidden, also with another id.
@@ -153,11 +203,16 @@ class Passes:
         hidden[at] = True
         other[at] = (other[at] + 1) % self.loaded.facts.vocab_size
         pair = [Row(ids, hidden, row.blank, at) for ids in (self.ids, other)] if hide else []
-        found, bound = self.logits([row, *pair]), self.loaded.self_check.bound
+        found, bound = self._aside([row, *pair]), self.loaded.self_check.bound
         if self.shares and not relative_error(found[0], self.original) <= bound:
             self._cache = None
-            found = self.logits([row, *pair])
+            found = self._aside([row, *pair])
         self.hides = not hide or relative_error(found[2], found[1]) <= bound
+        if self.shares and self.hides and "position_ids" in self._parameters:
+            self.packs = may_pack(self.loaded.model, len(self.ids))
+            self._witnesses = [(row, self.original)] * 2
+            if hide:
+                self._witnesses[1] = Row(self.ids, hidden, row.blank, at + 1), found[1]
 
     def _states(self, start: int, rows: int) -> DynamicCache:
         """Keys and values of the first tokens, for so many variants."""
@@ -191,43 +246,13 @@ class Passes:
         finally:
             handle.remove()
 
-    def _cheapest(
-        self, length: int, counts: Sequence[int], starts: Sequence[int]
-    ) -> list[tuple[int, int]]:
-        """The ranges of starts to run together that take the fewest tokens, passes counted in."""
-        overhead = CPU_PASS if self._on_cpu else GPU_PASS
-        best, back = [0.0], [0]
-        for stop in range(1, len(starts) + 1):
-            rows, least, at = 0, float("inf"), 0
-            for first in range(stop - 1, -1, -1):
-                rows += counts[first]
-                suffix = length - starts[first]
-                passes = -(-rows // self._size(suffix))
-                cost = best[first] + rows * suffix + overhead * passes
-                if cost < least:
-                    least, at = cost, first
-            best.append(least)
-            back.append(at)
-        ranges, stop = [], len(starts)
-        while stop:
-            ranges.append((back[stop], stop))
-            stop = back[stop]
-        return ranges[::-1]
+    def _aside_cost(self, rows: Sequence[Row]) -> float:
+        return side_by_side_cost(self._costs, rows, shared=self.shares)
 
-    def _size(self, suffix: int) -> int:
-        """How many variants of which so many tokens are new may run at once."""
-        logits = LOGITS_BYTES // (12 * self.n_targets * self.loaded.facts.vocab_size)
-        tokens = min(CPU_TOKENS if self._on_cpu else GPU_TOKENS, self._fitting)
-        return int(max(1, min(logits, tokens // suffix)))
+    def _pack_cost(self, rows: Sequence[Row]) -> float:
+        return pack_cost(self._costs, rows, prefix=len(self.ids), more=self._more)
 
     @property
-    def _on_cpu(self) -> bool:
-        return self.loaded.device.type == "cpu"
-
-    @property
-    def _fitting(self) -> int:
-        """Tokens of a pass for which a quarter of the free memory is enough."""
-        facts, length = self.loaded.facts, len(self.ids)
-        states = 12 * facts.d_model + 4 * (facts.d_mlp or 4 * facts.d_model)
-        cached = 4 * facts.n_layers * facts.n_kv_heads * facts.d_head
-        return self._free // (16 * (states + cached + 4 * facts.n_heads * length))
+    def _more(self) -> int:
+        """Tokens of the variants that every pack is proved by."""
+        return sum(new_tokens(row) for row, _ in self._witnesses)

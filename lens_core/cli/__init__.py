@@ -5,6 +5,7 @@ from lens_core.cli import (  # noqa: F401 - they add their commands
     attribution_commands,
     commands,
     graph_commands,
+    next_token_commands,
     remote_commands,
     repair_commands,
 )

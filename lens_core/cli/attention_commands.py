@@ -1,6 +1,7 @@
 """The command about attention: where a model looks, with all that keeps it from being misread."""
 
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
 from lens_core.cli import attention_options as attention
 from lens_core.cli import options as given
@@ -15,6 +16,15 @@ from lens_core.cli.output import (
     write_json,
     write_text,
 )
+from lens_core.cli.pictures import write_pictures
+from lens_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lens_core.attention import AttentionViews
+    from lens_core.attribution import Attribution
+    from lens_core.models import LoadedModel
 
 
 @app.command("attention")
@@ -27,6 +37,11 @@ def attention_command(
     top: attention.Top = 20,
     json: attention.JsonFile = None,
     csv: attention.CsvFile = None,
+    png: attention.PngFile = None,
+    html: attention.HtmlFile = None,
+    layer: attention.Layer = -1,
+    head: attention.Head = None,
+    importance: attention.Importance = False,
     special: given.Special = "default",
     template: given.Template = None,
     edit: given.EditFile = None,
@@ -48,7 +63,10 @@ def attention_command(
     loading = picked(locals(), LOADING)
     chosen_layers = whole_numbers("--layers", layers)
     with reported():
-        check_targets(json, csv)
+        check_targets(json, csv, files=(png, html))
+        draws = png is not None or html is not None
+        if importance and not draws:
+            raise InputError("--importance is for the picture; give --png or --html as well.")
         text = prompt_text(prompt)
         chosen = read_settings(settings)
         from lens_core import attention_views
@@ -65,11 +83,24 @@ def attention_command(
                 flow=flow,
                 max_tokens=max_tokens or chosen.max_tokens.attention,
             )
+            scores = _scores(loaded, ids, found) if importance else None
         record = found.to_json()
         if json is not None:
             write_json(json, record)
         if csv is not None:
             write_text(csv, found.to_csv())
+        if draws:
+            from lens_core.figures import attention_tokens
+
+            figure = attention_tokens(record, layer=layer, head=head, importance=scores)
+            write_pictures([figure], png=png, html=html)
         if STREAM not in (json, csv):
             columns = get_terminal_size((100, 24)).columns
             write(attention_report(record, top=top, columns=columns))
+
+
+def _scores(loaded: "LoadedModel", ids: "Tensor", found: "AttentionViews") -> "Attribution":
+    """How far the prediction at the query falls without each token."""
+    from lens_core import attribute
+
+    return attribute(loaded, ids, query=found.query, specials=True)

@@ -36,3 +36,25 @@ Top: TypeAlias = Annotated[
 MaxTokens: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Longest prompt. Default: that of the settings, 1024.")
 ]
+PngFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--png", metavar="FILE", help="Write how much each token is looked at as a picture."
+    ),
+]
+HtmlFile: TypeAlias = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write the same as a web page.")
+]
+Layer: TypeAlias = Annotated[
+    int, typer.Option("--layer", help="Of the picture; negative ones from the last layer.")
+]
+Head: TypeAlias = Annotated[
+    int | None, typer.Option("--head", help="Of the picture. Default: the mean of heads.")
+]
+Importance: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--importance",
+        help="Beside it in the picture, how far the prediction falls without each token.",
+    ),
+]

@@ -17,8 +17,10 @@ from lens_core.cli.output import (
     write_json,
     write_text,
 )
+from lens_core.cli.pictures import write_pictures
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from torch import Tensor
 
     from lens_core.attribution import Attribution
@@ -37,6 +39,8 @@ def attribute_command(
     model: given.Model = "demo",
     json: given.JsonFile = None,
     csv: asked.CsvFile = None,
+    png: asked.PngFile = None,
+    html: asked.HtmlFile = None,
     method: asked.Method = "occlusion",
     also: asked.Also = None,
     target: asked.Target = None,
@@ -73,7 +77,7 @@ def attribute_command(
     loading, options = picked(locals(), LOADING), picked(locals(), ASKED)
     own = {"window": window, "interactions": interactions}
     with reported():
-        check_targets(json, csv)
+        check_targets(json, csv, files=(png, html))
         text = prompt_text(prompt)
         chosen = read_settings(settings)
         loaded = load(chosen, model, loading)
@@ -89,6 +93,8 @@ def attribute_command(
             write_json(json, record)
         if csv is not None:
             write_text(csv, found[0].to_csv())
+        if png is not None or html is not None:
+            write_pictures(_figures(record), png=png, html=html)
         if STREAM not in (json, csv):
             _report(record)
 
@@ -121,6 +127,17 @@ def _trusted(
     from lens_core import faithfulness
 
     return faithfulness(loaded, ids, found, seed=seed).to_json()
+
+
+def _figures(record: dict[str, Any]) -> "list[go.Figure]":
+    """The bars of every method, then their faithfulness where it was measured."""
+    from lens_core.figures import attribution_bars, faithfulness_strip
+
+    figures = [attribution_bars(one) for one in (record, *record["also"])]
+    if record["faithfulness"] is not None:
+        title = "Are the orders better than chance?"
+        figures.append(faithfulness_strip(record["faithfulness"], title=title))
+    return figures
 
 
 def _report(record: dict[str, Any]) -> None:

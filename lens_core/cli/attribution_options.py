@@ -69,3 +69,14 @@ CsvFile: TypeAlias = Annotated[
     str | None,
     typer.Option("--csv", metavar="FILE", help='Write the features; "-" is standard output.'),
 ]
+PngFile: TypeAlias = Annotated[
+    str | None, typer.Option("--png", metavar="FILE", help="Write the bars as a picture.")
+]
+HtmlFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write the bars of every method, and how they fare beside chance, as a web page.",
+    ),
+]

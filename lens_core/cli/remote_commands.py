@@ -21,7 +21,18 @@ from lens_core.cli.output import (
 if TYPE_CHECKING:
     from lens_core.remote import Endpoint, RemoteImportance
 
-_OPTIONS = ("answer", "system", "tier", "units", "cjk", "mask", "distance", "embedding_model")
+_OPTIONS = (
+    "method",
+    "samples",
+    "answer",
+    "system",
+    "tier",
+    "units",
+    "cjk",
+    "mask",
+    "distance",
+    "embedding_model",
+)
 _OPTIONS += ("answer_tokens", "repeats", "floor", "seed", "max_requests", "concurrency")
 STOPPED = 130
 """Exit code after an interruption, as a shell gives it."""
@@ -33,6 +44,8 @@ def remote_importance_command(
     base_url: asked.BaseUrl,
     model: asked.RemoteModel,
     api_key: asked.ApiKey = None,
+    method: asked.Method = "occlusion",
+    samples: asked.Samples = 5,
     answer: asked.Answer = None,
     system: asked.System = None,
     tier: asked.Tier = None,
@@ -55,7 +68,8 @@ def remote_importance_command(
 ) -> None:
     """Show which parts of a prompt matter to a model behind an API.
 
-    Every part is masked once, and the change of the answer is its importance. What the same
+    Every part is masked once, and the change of the answer is its importance; or, with --method
+    shapley, parts are masked together and share the change. What the same
     prompt changes when it is asked again is the noise; a star marks what exceeds it. The prompt
     goes to that API, and to nobody else.
     """

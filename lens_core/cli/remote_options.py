@@ -26,6 +26,18 @@ ApiKey: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Method: TypeAlias = Annotated[
+    Literal["occlusion", "shapley"],
+    typer.Option(
+        help="occlusion: every part masked alone. shapley: parts share what several change."
+    ),
+]
+Samples: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1000, help="Of --method shapley: orders that are drawn; exact for few parts."
+    ),
+]
 Answer: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lens_core.cli.terminal import harmless, padded, shortened, width
@@ -34,7 +34,10 @@ def remote_report(record: Mapping[str, Any], *, columns: int) -> Iterator[str]:
     answer, method = record["answer"], record["method"]
     yield shortened(f"Answer: {_shown(answer['text'])}", columns)
     yield f"Tier {record['tier']}; importance: {_SCORES[method['score']]}."
-    yield _noise(record["noise"])
+    sharing = record.get("sharing")
+    yield _noise(record["noise"], alone=sharing is None)
+    if sharing is not None:
+        yield _shared(sharing, record["features"])
     for warning in record["warnings"]:
         yield f"Note: {harmless(warning)}"
     yield ""
@@ -61,13 +64,24 @@ def _row(one: Mapping[str, Any], text: str, most: float) -> str:
     return f"{star} {text}  {least}{one['importance']:8.3f}  {bar}{said}"
 
 
-def _noise(noise: Mapping[str, Any]) -> str:
+def _noise(noise: Mapping[str, Any], *, alone: bool) -> str:
+    """What the prompt changes when it is asked again; the chance holds for parts masked alone."""
     if not noise["n"]:
         return "Noise: not measured."
-    return (
-        f"Noise: up to {noise['max']:.3f} in {noise['n']} repetitions; {noise['chance']:.0%} of "
-        "parts without any effect exceed that by chance."
-    )
+    said = f"Noise: up to {noise['max']:.3f} in {noise['n']} repetitions"
+    if not alone:
+        return f"{said}."
+    return f"{said}; {noise['chance']:.0%} of parts without any effect exceed that by chance."
+
+
+def _shared(sharing: Mapping[str, Any], features: Sequence[Mapping[str, Any]]) -> str:
+    """How the parts share what the prompt without any of them changes."""
+    change = sharing["value"] - sharing["baseline_value"]
+    if sharing["orders"] is None:
+        return f"Shapley values, exact over {sharing['sets']} sets; they sum to {change:.3f}."
+    said = f"Shapley values of {sharing['orders']} orders; they sum to {change:.3f}"
+    errors = [one["standard_error"] for one in features if one["standard_error"] is not None]
+    return f"{said}, standard error up to {max(errors):.3f}." if errors else f"{said}."
 
 
 def _shown(text: str) -> str:

@@ -5,6 +5,12 @@ Functions take a result or its JSON form. Every text in a figure is escaped: Plo
 tokens as markup.
 """
 
+from lens_core.figures.attention import depth as attention_depth
+from lens_core.figures.attention import heads as attention_heads
+from lens_core.figures.attention_lines import course as attention_course
+from lens_core.figures.attention_tokens import tokens as attention_tokens
+from lens_core.figures.attribution import bars as attribution_bars
+from lens_core.figures.faithfulness import strip as faithfulness_strip
 from lens_core.figures.lens_bars import attribution as lens_attribution
 from lens_core.figures.lens_grids import heatmap as lens_heatmap
 from lens_core.figures.lens_grids import ranks as lens_ranks
@@ -15,6 +21,12 @@ from lens_core.figures.png import save_png
 
 __all__ = [
     "Line",
+    "attention_course",
+    "attention_depth",
+    "attention_heads",
+    "attention_tokens",
+    "attribution_bars",
+    "faithfulness_strip",
     "figure_json",
     "lens_attribution",
     "lens_heatmap",

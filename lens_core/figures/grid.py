@@ -22,10 +22,27 @@ from lens_core.figures.text import escape
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-CELL_WIDTH, CELL_HEIGHT = 104, 26
-"""Pixels of a cell."""
-LEFT, FOOT = 150, 56
-"""Pixels for the labels of the rows, and for the legend."""
+FOOT = 56
+"""Pixels for the legend."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Pixels of the parts of a figure of cells."""
+
+    width: int = 104
+    """Of a cell; cells are wider where all of them are less than `least`."""
+    height: int = 26
+    left: int = 150
+    """For the labels of the rows."""
+    under: int = 28
+    """For the labels of the columns."""
+    upright: bool = False
+    """The labels of the columns are written upwards."""
+    least: int = 312
+    """Of all cells together."""
+    written: bool = True
+    """The texts of the cells are drawn; the table of the page has them in any case."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ def grid_figure(
     colours: Palette,
     *,
     title: str | None,
+    size: Size = Size(),
 ) -> go.Figure:
     """Grids over the same places, each coloured by its own scale, as one figure.
 
@@ -64,22 +82,26 @@ def grid_figure(
         clicks: [row][column], what a click on a cell reports.
         colours: of the theme.
         title: plain text above.
+        size: of the parts, in pixels.
     """
     top = 12 if title is None else 40
-    traces = [
-        trace
-        for i, grid in enumerate(grids)
-        for trace in (_coloured(grid, clicks, colours, i), _written(grid, colours))
-    ]
-    height = CELL_HEIGHT * len(labels)
+    traces = []
+    for i, grid in enumerate(grids):
+        traces.append(_coloured(grid, clicks, colours, i, size.under))
+        if size.written:
+            traces.append(_written(grid, colours))
+    height, foot = size.height * len(labels), size.under + FOOT
+    upright = {"tickangle": -90} if size.upright else {}
     layout = frame(
         colours,
         title=None if title is None else escape(title),
-        width=LEFT + CELL_WIDTH * max(len(columns), 3) + 16,
-        height=top + height + 28 + FOOT,
+        width=size.left + max(size.width * len(columns), size.least) + 16,
+        height=top + height + foot,
         # The legend is to take its own room, not that of the cells.
-        margin={"l": LEFT, "r": 16, "t": top, "b": 28 + FOOT, "autoexpand": False},
-        xaxis=_ticks(columns, colours, range=[-0.5, len(columns) - 0.5], tickfont_family=MONO),
+        margin={"l": size.left, "r": 16, "t": top, "b": foot, "autoexpand": False},
+        xaxis=_ticks(
+            columns, colours, range=[-0.5, len(columns) - 0.5], tickfont_family=MONO, **upright
+        ),
         yaxis=_ticks(labels, colours, range=[-0.5, len(labels) - 0.5]),
         uirevision=f"grid {len(labels)} {len(columns)}",
     )
@@ -100,7 +122,9 @@ def _ticks(texts: Sequence[str], colours: Palette, **options: Any) -> dict[str, 
     return ticks
 
 
-def _coloured(grid: Grid, clicks: list[list[Any]], colours: Palette, place: int) -> dict[str, Any]:
+def _coloured(
+    grid: Grid, clicks: list[list[Any]], colours: Palette, place: int, under: int
+) -> dict[str, Any]:
     dark = colours is palette(dark=True)
     return {
         "type": "heatmap",
@@ -128,7 +152,7 @@ def _coloured(grid: Grid, clicks: list[list[Any]], colours: Palette, place: int)
             "y": 0,
             "yref": "paper",
             "yanchor": "top",
-            "ypad": 34,
+            "ypad": under + 6,
             "tickmode": "array",
             "tickvals": [0, 1],
             "ticktext": list(grid.ends),

@@ -57,16 +57,16 @@ def as_record(result: Result) -> Mapping[str, Any]:
     return record
 
 
-def in_words(words: Mapping[str, str] | None) -> dict[str, str]:
-    """The words of a figure.
+def in_words(words: Mapping[str, str] | None, known: Mapping[str, str] = WORDS) -> dict[str, str]:
+    """The words of a figure, by default those of the logit lens.
 
     Raises:
-        InputError: a word for something that figures do not say.
+        InputError: a word for something that the figure does not say.
     """
-    unknown = set(words or {}) - set(WORDS)
+    unknown = set(words or {}) - set(known)
     if unknown:
-        raise InputError(f"words has {sorted(unknown)}; it can have {', '.join(WORDS)}.")
-    return {**WORDS, **(words or {})}
+        raise InputError(f"words has {sorted(unknown)}; it can have {', '.join(known)}.")
+    return {**known, **(words or {})}
 
 
 def token_text(record: Mapping[str, Any], token: int) -> str:

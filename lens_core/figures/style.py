@@ -25,6 +25,7 @@ class Palette:
     stream: str
     raises: str
     lowers: str
+    attention: str
     accent_soft: str
     series: tuple[str, str, str, str]
 
@@ -38,6 +39,7 @@ LIGHT = Palette(
     stream="#838d9a",
     raises="#12703a",
     lowers="#6b3fa0",
+    attention="#9d174d",
     accent_soft="#fff3ea",
     series=("#1f5fa8", "#8a6a00", "#0f8378", "#3d4450"),
 )
@@ -50,6 +52,7 @@ DARK = Palette(
     stream="#848d9a",
     raises="#6fd08c",
     lowers="#c49bf0",
+    attention="#f0528a",
     accent_soft="#33200f",
     series=("#6db3f2", "#e0b84a", "#5fe0cf", "#d5dae1"),
 )

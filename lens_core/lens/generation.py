@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lens_core.errors import InputError
 from lens_core.models import LoadedModel
-from lens_core.network import run
+from lens_core.network import cache_of, run, with_cache
 from lens_core.progress import tick
 
 MAX_NEW_TOKENS = 256
@@ -81,9 +81,9 @@ def _next_logits(
 ) -> tuple[Float[Tensor, " d_vocab"], Any]:
     """Logits after the last token; models that hand out no cache read the whole text again."""
     fresh = ids if cache is None else ids[-1:]
-    more = {} if cache is None else {"past_key_values": cache}
+    more = with_cache(loaded.model, cache)
     out = run(loaded.model, fresh[None], use_cache=True, **more)
-    return out.logits[0, -1].float().cpu(), getattr(out, "past_key_values", None)
+    return out.logits[0, -1].float().cpu(), cache_of(out)
 
 
 def _choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lens_core.bounds import bound_of
 from lens_core.models import LoadedModel
+from lens_core.network import with_cache
 from lens_core.next_token_prediction.reading import last_row
 
 
@@ -38,7 +39,7 @@ class CachedRows:
         if self.fresh_reason is not None:
             return last_row(self._loaded, ids)[0]
         cache, known = self._taken(len(ids) - 1)
-        options = {} if cache is None else {"past_key_values": cache}
+        options = with_cache(self._loaded.model, cache)
         row, self._cache = last_row(self._loaded, ids[known:], use_cache=True, **options)
         self._length = len(ids)
         if self._cache is None:

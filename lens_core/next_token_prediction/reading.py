@@ -16,7 +16,7 @@ from torch import Tensor
 from lens_core.errors import InputError
 from lens_core.lens.options import whole_number
 from lens_core.models import LoadedModel, check_ids
-from lens_core.network import last_logits_only, run
+from lens_core.network import cache_of, last_logits_only, run
 from lens_core.next_token_prediction.distribution import (
     checked_nucleus,
     checked_temperature,
@@ -128,7 +128,7 @@ def last_row(
         out = run(loaded.model, ids[None], **last_logits_only(loaded.model), **options)
     # A copy: a view would keep the logits of all positions where the family gives them.
     row = out.logits[0, -1].float().cpu().numpy().copy()
-    return row, getattr(out, "past_key_values", None)
+    return row, cache_of(out)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -108,6 +111,24 @@ class NextToken:
         if logits and self.logits is not None:
             record["logits"] = plain(self.logits)
         return record
+
+    def to_csv(self) -> str:
+        """One row for each of the most likely tokens.
+
+        Columns: rank (from 0), id, token, p, log_p, logit, cumulative. Tokens are JSON strings:
+        every character shows, and none starts a formula in a spreadsheet. Numbers are exact; the
+        logarithm of 0 is empty.
+        """
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        numbers = ("p", "log_p", "logit", "cumulative")
+        writer.writerow(["rank", "id", "token", *numbers])
+        columns = [getattr(self.top, name).tolist() for name in numbers]
+        for rank, (token, *values) in enumerate(zip(self.top.ids.tolist(), *columns, strict=True)):
+            text = json.dumps(self.vocab[str(token)]["text"], ensure_ascii=False)
+            shown = [repr(value) if math.isfinite(value) else "" for value in values]
+            writer.writerow([rank, token, text, *shown])
+        return out.getvalue()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> NextToken:

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 from lens_core.errors import ModelError
+from lens_core.progress import Stopped
 from lens_core.remote.cache import request_key
 from lens_core.remote.endpoint import Endpoint
 
@@ -42,7 +43,7 @@ class Refused(ModelError):
         """What it said about it."""
 
 
-class Halted(Exception):
+class Halted(Stopped):
     """The run ended while a request waited; nobody reads its answer."""
 
 
@@ -56,8 +57,9 @@ class Client:
         max_requests: int,
         cache: MutableMapping[str, Any],
         first_wait_s: float = FIRST_WAIT_S,
+        halted: threading.Event | None = None,
     ) -> None:
-        """Ask nothing yet."""
+        """Ask nothing yet; nothing is sent any more once `halted` is set."""
         self.endpoint = endpoint
         self.requests = 0
         """Sent so far, failed tries counted."""
@@ -69,7 +71,7 @@ class Client:
         self._cache = cache
         self._first_wait_s = first_wait_s
         self._lock = threading.Lock()
-        self._halted = threading.Event()
+        self._halted = threading.Event() if halted is None else halted
         self._http = httpx.Client(timeout=TIMEOUT_S, headers=endpoint.headers())
 
     def __enter__(self) -> Client:

@@ -33,7 +33,10 @@ class Endpoint:
             InputError: no http address, one with a password or a query, no model, or a key with
                 characters that a header cannot hold.
         """
-        parts = urlsplit(self.base_url)
+        try:
+            parts = urlsplit(self.base_url)
+        except ValueError:  # brackets that hold no IPv6 address
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(
                 "base_url is no address of an API; give one such as https://host/v1, which "

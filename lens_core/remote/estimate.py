@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lens_core.errors import InputError, PromptError
 from lens_core.remote.options import NEIGHBOUR, RemoteOptions
+from lens_core.remote.orders import most_sets
 from lens_core.remote.units import Unit, own_units, sentences, unprotected, words
 
 _PROBES = {None: 10, 1: 7, 2: 5, 3: 5}
@@ -62,10 +65,14 @@ def goes_deeper(prompt: str, options: RemoteOptions) -> bool:
     return options.units == "hierarchical" and not _is_one(prompt)
 
 
-def inner_units(unit: Unit, prompt: str, options: RemoteOptions) -> list[Unit]:
-    """The words of a sentence."""
-    every = words(prompt, cjk=options.cjk)
-    inside = [word for word in every if unit.start <= word.start and word.end <= unit.end]
+def inner_units(outer: Sequence[Unit], prompt: str, options: RemoteOptions) -> list[Unit]:
+    """The words of sentences, which come in order."""
+    starts = [unit.start for unit in outer]
+    inside = []
+    for word in words(prompt, cjk=options.cjk):
+        at = bisect_right(starts, word.start) - 1
+        if at >= 0 and word.end <= outer[at].end:
+            inside.append(word)
     return unprotected(inside, prompt, options.protected)
 
 
@@ -85,11 +92,12 @@ def remote_estimate(prompt: str, options: RemoteOptions | None = None, **more: A
     proposals = 0 if options.mask != NEIGHBOUR else 2
     if goes_deeper(prompt, options):
         proposals *= 1 + len(units)
-        units = [*units, *(word for unit in units for word in inner_units(unit, prompt, options))]
+        units = [*units, *inner_units(units, prompt, options)]
     repeats = options.repeats_in(options.tier or 3)
     each = 2 if options.distance == "embedding" else 1
     probes = _PROBES[options.tier] + proposals + (each - 1)
-    requests = each * (len(units) + repeats) + probes
+    asked = most_sets(len(units), options.samples) if options.shares else len(units)
+    requests = each * (asked + repeats) + probes
     tokens = _tokens(prompt) + _tokens(options.system or "") + _tokens(options.answer or "")
     return Estimate(len(units), requests, requests * tokens)
 
@@ -101,10 +109,11 @@ def check_cap(estimate: Estimate, options: RemoteOptions) -> None:
         InputError: names both numbers.
     """
     if estimate.requests > options.max_requests:
+        fewer = "draw fewer samples, " if options.shares else ""
         raise InputError(
             f"This takes up to {estimate.requests} requests, about {estimate.prompt_tokens:,} "
-            f"prompt tokens; max_requests is {options.max_requests}. Raise it, protect parts of "
-            "the prompt, or mask sentences.",
+            f"prompt tokens; max_requests is {options.max_requests}. Raise it, {fewer}protect "
+            "parts of the prompt, or mask sentences.",
             remedy={
                 "action": "raise",
                 "requests": estimate.requests,

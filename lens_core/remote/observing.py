@@ -171,6 +171,8 @@ def connected(client: Client, prompt: str, options: RemoteOptions) -> Observer:
         tiers = [2, 3]
     if options.tier is None and options.answer is not None:
         tiers = [1]
+    if options.tier is None and options.shares:
+        tiers = [tier for tier in tiers if tier != 2]  # its bounds are no values to share
     refused = None
     for tier in tiers:
         try:

@@ -12,18 +12,26 @@ from typing import Any
 
 from lens_core.errors import InputError
 
+METHODS = ("occlusion", "shapley")
 UNITS = ("words", "sentences", "hierarchical")
 CJK = ("character", "bigram")
 DISTANCES = ("edit", "exact", "chrf", "embedding")
 NEIGHBOUR = "neighbour"
 """The mask that asks the model itself for another word."""
 MAX_REQUESTS = 10_000
+MAX_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class RemoteOptions:
     """What is masked, how, and how the answers are compared."""
 
+    method: str = "occlusion"
+    """occlusion masks every part alone; shapley shares among them what masking several together
+    changes, and takes tier 2 only where it is asked for, since bounds are no values to share."""
+    samples: int = 5
+    """With shapley: orders of the parts that are drawn. All sets of parts are taken instead where
+    they are no more than `samples` times the number of parts."""
     answer: str | None = None
     """The answer whose probability is followed, in tier 1; None takes the model's own."""
     system: str | None = None
@@ -65,6 +73,7 @@ class RemoteOptions:
         """
         if isinstance(self.units, str):
             _one_of("units", self.units, UNITS)
+        _one_of("method", self.method, METHODS)
         _one_of("cjk", self.cjk, CJK)
         _one_of("distance", self.distance, DISTANCES)
         if self.tier is not None:
@@ -74,6 +83,7 @@ class RemoteOptions:
             ("max_requests", 1, MAX_REQUESTS),
             ("concurrency", 1, 4),
             ("seed", 0, 2**31 - 1),
+            ("samples", 1, MAX_SAMPLES),
         ):
             _check_number(name, getattr(self, name), least, most)
         if self.repeats is not None:
@@ -84,6 +94,11 @@ class RemoteOptions:
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
+        if self.shares and self.units == "hierarchical":
+            raise InputError(
+                'units is "hierarchical"; with method "shapley" all parts share at once. Take '
+                "words or sentences."
+            )
         if self.answer == "":
             raise InputError("answer is empty; give the text that is followed, or leave it out.")
         if self.tier == 1 and self.system is not None:
@@ -99,6 +114,11 @@ class RemoteOptions:
         if (self.distance == "embedding") != (self.embedding_model is not None):
             raise InputError('distance="embedding" and embedding_model need each other.')
 
+    @property
+    def shares(self) -> bool:
+        """Whether parts share what several of them change together."""
+        return self.method == "shapley"
+
     def repeats_in(self, tier: int) -> int:
         """How often the unmasked prompt is asked again; tier 1 is exact."""
         if self.repeats is not None:
@@ -109,6 +129,8 @@ class RemoteOptions:
         """What a result says of how it was made; the texts that were sent are its `input`."""
         units: Any = self.units if isinstance(self.units, str) else [list(s) for s in self.units]
         return {
+            "method": self.method,
+            "samples": self.samples if self.shares else None,
             "units": units,
             "cjk": self.cjk,
             "mask": self.mask,

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lens_core.errors import InputError
@@ -17,6 +17,7 @@ from lens_core.remote.observing import Difference
 from lens_core.remote.units import Unit
 
 SCHEMA = "lens_core/remote_importance/1"
+STEP_SCHEMA = "lens_core/remote_importance_step/1"
 _ENOUGH = 10
 """Noise values from which a p-value is worth giving."""
 
@@ -65,7 +66,9 @@ class RemoteFeature:
     char_end: int
     importance: float
     """The change less the mean of the noise: nats in tiers 1 and 2 (negative: the answer becomes
-    likelier without the part), a distance in tier 3."""
+    likelier without the part), a distance in tier 3. With shapley the part's share of the change
+    without any part; `flip` and `answer` are then of the part alone, where that was asked, and
+    p_value, token_scores, js and distances stay empty."""
     low: float
     """The least that it is, by the noise that was seen."""
     high: float | None
@@ -83,6 +86,8 @@ class RemoteFeature:
     token_scores: tuple[float, ...] | None = None
     js: tuple[float, float] | None = None
     distances: Mapping[str, float] | None = None
+    standard_error: float | None = None
+    """Of a sampled Shapley value, over its orders; in the unit of `importance`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values."""
@@ -147,6 +152,29 @@ class RemoteStep:
     features: tuple[RemoteFeature, ...]
     """Those that are done, by their places in the prompt."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values, as they are streamed."""
+        record = {one.name: getattr(self, one.name) for one in fields(self)}
+        record["estimate"] = self.estimate.to_json()
+        record["features"] = [one.to_json() for one in self.features]
+        return {"schema": STEP_SCHEMA, **record}
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How Shapley values were made, and whether they sum to what there is to share."""
+
+    orders: int | None
+    """Drawn at random; None where all sets were taken, and the values are exact."""
+    sets: int
+    """Sets of parts that have a value, the empty one and the full one counted."""
+    value: float
+    """Of the prompt itself: 0, since values are minus a change."""
+    baseline_value: float
+    """Of the prompt without any part."""
+    completeness_gap: float
+    """Sum of the scores minus (value - baseline_value), in the unit of the scores."""
+
 
 @dataclass(frozen=True, eq=False)
 class RemoteImportance:
@@ -167,6 +195,8 @@ class RemoteImportance:
     usage: dict[str, int]
     """Tokens that the endpoint counted, of what was sent."""
     estimate: Estimate
+    sharing: Sharing | None = None
+    """With shapley only."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain Python values, ready for `json.dumps(..., allow_nan=False)`."""
@@ -181,6 +211,7 @@ class RemoteImportance:
             "cached": self.cached,
             "usage": plain(self.usage),
             "estimate": self.estimate.to_json(),
+            "sharing": None if self.sharing is None else asdict(self.sharing),
         }
 
     def to_csv(self) -> str:
@@ -199,7 +230,8 @@ class RemoteImportance:
                 f"The record's schema is {record.get('schema')!r}; an importance has {SCHEMA!r}."
             )
         own = {"method", "tier", "answer", "features", "noise", "requests", "cached", "usage"}
-        own |= {"estimate"}
+        own |= {"estimate", "sharing"}
+        sharing = record.get("sharing")
         return cls(
             header={key: value for key, value in record.items() if key not in own},
             method=record["method"],
@@ -211,11 +243,12 @@ class RemoteImportance:
             cached=record["cached"],
             usage=record["usage"],
             estimate=Estimate(**record["estimate"]),
+            sharing=None if sharing is None else Sharing(**sharing),
         )
 
 
 _COLUMNS = ("char_start", "char_end", "text", "importance", "low", "high", "above_noise")
-_COLUMNS += ("p_value", "flip", "answer", "parent", "mask")
+_COLUMNS += ("p_value", "flip", "answer", "parent", "mask", "standard_error")
 
 
 def features_csv(features: Sequence[RemoteFeature]) -> str:

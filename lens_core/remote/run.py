@@ -1,12 +1,14 @@
 """Importance for models of which only the answers are seen: mask a part, and see what changes.
 
 Every unit of the prompt is masked once (occlusion), and the change of the output is its
-importance. An endpoint that does not repeat itself is asked the same several times first: what
-that alone changes is the noise, and only what exceeds it counts.
+importance; or units are masked together, and share the change (Shapley values). An endpoint that
+does not repeat itself is asked the same several times first: what that alone changes is the
+noise, and only what exceeds it counts.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -29,7 +31,9 @@ from lens_core.remote.estimate import (
 )
 from lens_core.remote.observing import Difference, Observer, connected
 from lens_core.remote.options import NEIGHBOUR, RemoteOptions
+from lens_core.remote.orders import most_sets, plan
 from lens_core.remote.result import Noise, RemoteFeature, RemoteImportance, RemoteStep, feature
+from lens_core.remote.shapley import Game, explained
 from lens_core.remote.talking import CHAT, Talker, neighbours
 from lens_core.remote.units import Unit, masked
 
@@ -77,12 +81,14 @@ def remote_importance_steps(
     *,
     cache: MutableMapping[str, Any] | str | Path | None = None,
     first_wait_s: float = FIRST_WAIT_S,
+    stop: threading.Event | None = None,
     **options: Any,
 ) -> Iterator[RemoteStep | RemoteImportance]:
     """`remote_importance` step by step; the last step is the result.
 
     The first one comes before anything is sent, with the estimate. Dropping the rest sends
-    nothing more.
+    nothing more. Another thread may set `stop` while a step is waited for: nothing more is sent
+    from then on, and the run ends with `lens_core.progress.Stopped`.
     """
     asked = RemoteOptions(**options)
     run = _Run(endpoint, prompt, asked, remote_estimate(prompt, asked))
@@ -94,6 +100,7 @@ def remote_importance_steps(
         max_requests=asked.max_requests,
         cache={} if kept is None else kept,
         first_wait_s=first_wait_s,
+        halted=stop,
     ) as client:
         yield from run.steps(client)
 
@@ -124,6 +131,8 @@ class _Run:
     found: dict[Unit, tuple[_Task, Difference]] = field(default_factory=dict)
     done: int = 0
     total: int = 0
+    game: Game | None = None
+    """With Shapley values only."""
     warnings: list[str] = field(default_factory=list)
 
     def steps(self, client: Client) -> Iterator[RemoteStep | RemoteImportance]:
@@ -132,7 +141,8 @@ class _Run:
         self.observer = observer = connected(client, self.prompt, self.options)
         units = first_units(self.prompt, self.options)
         repeats = self.options.repeats_in(observer.tier)
-        self.total = repeats + len(units)
+        asked = most_sets(len(units), self.options.samples) if self.options.shares else len(units)
+        self.total = repeats + asked
         yield self.step("connected")
         again = [_Task(self.prompt, repeat + 1) for repeat in range(repeats)]
         values = []
@@ -140,10 +150,13 @@ class _Run:
             values.append(difference.value)
             yield self.step("noise")
         self.noise = Noise(tuple(values))
-        yield from self._masked(units)
+        if self.options.shares:
+            yield from self._shared(units, repeats)
+        else:
+            yield from self._masked(units)
         if goes_deeper(self.prompt, self.options):
             for sentence in [u for u in units if self._of(u).above_noise]:
-                inner = inner_units(sentence, self.prompt, self.options)
+                inner = inner_units([sentence], self.prompt, self.options)
                 # A sentence of one word is that word.
                 inner = [unit for unit in inner if unit != sentence]
                 self.total += len(inner)
@@ -160,6 +173,19 @@ class _Run:
             assert task.unit is not None
             self.found[task.unit] = (task, difference)
             yield self.step("features")
+
+    def _shared(self, units: Sequence[Unit], repeats: int) -> Iterator[RemoteStep]:
+        options = self.options
+        drawn = plan(len(units), samples=options.samples, seed=options.seed)
+        self.game = game = Game(self.prompt, units, self._masks(units), drawn)
+        texts = game.texts
+        self.total = repeats + len(texts)
+        # The prompt without any part comes alone: where it cannot be asked, little was sent.
+        for some in (texts[:1], texts[1:]):
+            with explained(some):
+                for task, difference in self._asked([_Task(text) for text in some]):
+                    game.put(task.prompt, difference)
+                    yield self.step("features")
 
     def _masks(self, units: Sequence[Unit]) -> dict[Unit, str]:
         """What replaces every unit."""
@@ -201,6 +227,8 @@ class _Run:
 
     def features(self) -> tuple[RemoteFeature, ...]:
         """What is found so far, by places; a sentence comes before its words."""
+        if self.game is not None:
+            return self.game.features(self.noise, floor=self.options.floor)
         units = sorted(self.found, key=lambda unit: (unit.start, -unit.end))
         return tuple(self._of(unit, units) for unit in units)
 
@@ -245,6 +273,7 @@ class _Run:
             cached=self.client.cached,
             usage=dict(self.client.usage),
             estimate=self.estimate,
+            sharing=None if self.game is None else self.game.sharing(self.noise),
         )
 
 

@@ -5,7 +5,7 @@ A model behind an API has a tokenizer that we do not know, so parts are found by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lens_core.errors import InputError
@@ -81,8 +81,12 @@ def unprotected(
     Raises:
         InputError: a protected text that is not in the prompt.
     """
-    spans = [span for one in protected for span in _spans(text, one)]
-    return [u for u in units if not any(s < u.end and u.start < e for s, e in spans)]
+    kept = bytearray(len(text))  # one mark a character: prompts and lists of texts can be long
+    for one in protected:
+        for start, end in _spans(text, one):
+            start, end = max(start, 0), min(end, len(text))
+            kept[start:end] = b"\1" * (end - start)
+    return [unit for unit in units if not any(kept[unit.start : unit.end])]
 
 
 def _spans(text: str, one: str | tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -103,7 +107,14 @@ def masked(text: str, unit: Unit, mask: str) -> str:
     A unit that is deleted takes the space before it with it, as most tokenizers do; so deleting
     a word here is deleting its tokens in a model of one's own.
     """
-    before, after = text[: unit.start], text[unit.end :]
-    if mask:
-        return before + mask + after
-    return before.removesuffix(" ") + after
+    return masked_together(text, {unit: mask})
+
+
+def masked_together(text: str, masks: Mapping[Unit, str]) -> str:
+    """The prompt with several units replaced at once, each as `masked` does it alone."""
+    pieces, at = [], 0
+    for unit in sorted(masks, key=lambda unit: unit.start):
+        before, mask = text[at : unit.start], masks[unit]
+        pieces += [before, mask] if mask else [before.removesuffix(" ")]
+        at = unit.end
+    return "".join([*pieces, text[at:]])

@@ -29,7 +29,7 @@ EVENTS = {
     "header": ("link", "language", "open", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
-    "token_strip": ("graph", "logit_lens", "repair"),
+    "token_strip": ("graph", "logit_lens", "attention", "repair"),
     "heatmap": ("select", "token", "example", "window", "export"),
     "bars": ("choose",),
     "followed": ("follow", "pin", "remove", "join", "split"),
@@ -41,15 +41,19 @@ EVENTS = {
     "maps": ("choose",),
     "selection": ("verify", "verify_head", "root"),
     "log_slider": ("release",),
-    "stack": ("choose", "verify", "verify_head", "root"),
+    "stack": ("choose", "select", "verify", "verify_head", "root", "act"),
     "target": ("space",),
     "outcome": ("use", "save", "undo"),
     "neuron_map": ("choose",),
+    "attention_tokens": ("choose", "example", "export"),
+    "needs": ("choose", "measure"),
+    "facts": ("act",),
     "edit_list": ("switch", "strength", "undo", "save", "open"),
 }
 """The viewers, and the events that each can trigger."""
 
 PARTS = (
+    "token_list",
     *(f"heatmap_{part}" for part in ("cells", "layout", "table", "canvas", "card", "export")),
     *(f"graph_{part}" for part in ("place", "links", "nodes", "axes", "words")),
     *(f"graph_{part}" for part in ("face", "point", "card", "move", "export")),

@@ -5,7 +5,6 @@
 // "choose" {index}.
 const { chip, heading, make, mount, number, percent, phrase, refill, seen, signed, t } = lens;
 const LONGEST = 26;
-const ICONS = { good: "✓", check: "▲", poor: "✕" };
 const CHARACTER = 7; // px of a figure at 13 px, with some room
 
 const size = ({ value, before }) => Math.max(Math.abs(value ?? 0), Math.abs(before ?? 0));
@@ -99,13 +98,6 @@ function sumsOf({ sums, format }) {
   return make("dl", "sums", ...lines);
 }
 
-function badgeOf(badge) {
-  if (!badge) return null;
-  const icon = make("span", "", `${ICONS[badge.state]} `);
-  icon.setAttribute("aria-hidden", "true");
-  return make("span", `badge ${badge.state}`, icon, phrase(badge.text));
-}
-
 // What a long list leaves out, and the button that shows it.
 function foldOf(rows, shown, all, write, toggle) {
   if (rows.length <= LONGEST) return null;
@@ -143,7 +135,7 @@ lens.viewers.bars = ({ element, props, watch, trigger }) => {
       draw(root, value);
     };
     const fold = foldOf(rows, shown, all, write, toggle);
-    refill(root, title, list, legend, fold, sumsOf(value), badgeOf(value.badge));
+    refill(root, title, list, legend, fold, sumsOf(value), lens.badge(value.badge));
   };
   mount(element, props, watch, draw);
 };

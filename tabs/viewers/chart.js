@@ -1,7 +1,7 @@
 // A Plotly figure in the colours of the theme. Takes {"figure": {"data", "layout"} | null, "name",
 // "summary", "height", "empty"}; a click on a point triggers "point" {curve, index, x, y, customdata}.
 // plotly.js is larger than the page, so it is loaded when the first figure comes into view. What a
-// trace stands for is in its `meta` (series, role, scale, line), of a shape or annotation in its
+// trace stands for is in its `meta` (series: 1 to 4 or a colour's role, role, scale, line), of a shape or annotation in its
 // `name`. Texts were escaped where the figure was made, because Plotly reads them as markup.
 const { colour, make, mount, number, percent, phrase, t } = lens;
 const STEPS = Array.from({ length: 17 }, (_, i) => i / 16);
@@ -73,7 +73,7 @@ function painted(trace, ink) {
     const values = trace.orientation === "h" ? trace.x : trace.y;
     return { ...trace, textfont, marker: { ...trace.marker, color: values.map((v) => (v < 0 ? ink.lowers : ink.raises)) } };
   }
-  const shade = ink[`series-${series}`] ?? ink.stream;
+  const shade = ink[`series-${series}`] ?? ink[series] ?? ink.stream;
   const line = { ...trace.line, color: shade };
   // An interval, at 13% opacity.
   if (role === "band") return { ...trace, line, fillcolor: `${shade}21` };

@@ -1,5 +1,14 @@
 // Buttons, and the menus that some of them open.
-const { make, t } = lens;
+const { make, phrase, t } = lens;
+const ICONS = { good: "✓", check: "▲", poor: "✕" };
+
+// A verdict, {"state", "text"}: an icon and words.
+function badge(verdict) {
+  if (!verdict) return null;
+  const icon = make("span", "", `${ICONS[verdict.state]} `);
+  icon.setAttribute("aria-hidden", "true");
+  return make("span", `badge ${verdict.state}`, icon, phrase(verdict.text));
+}
 
 // `label`: a text, an element or several; `focus`: the name under which the focus comes back when the
 // viewer is drawn again; `title`: what a sign means.
@@ -66,4 +75,4 @@ function menu(className, label, items, choose) {
   return box;
 }
 
-Object.assign(lens, { button, closeButton, menu });
+Object.assign(lens, { badge, button, closeButton, menu });

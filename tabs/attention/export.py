@@ -1,0 +1,68 @@
+"""What is shown of attention and importance as a file: JSON, CSV, a page, a picture."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tabs.attention.session import Session
+from tabs.viewers import drawn
+
+KINDS = {
+    "json": "application/json",
+    "csv": "text/csv",
+    "html": "text/html",
+    "png": "image/png",
+}
+
+
+def exported(event: gr.EventData, session: Session) -> tuple[str]:
+    """The file that was asked for, for the browser to save."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    name = sent.get("format")
+    name = name if name in KINDS else "json"
+    return (drawn({**_content(name, session), "serial": time.monotonic_ns()}),)
+
+
+def _content(kind: str, session: Session) -> dict[str, Any]:
+    file = {"name": f"attention.{kind}", "type": KINDS[kind]}
+    if kind == "json":
+        text = json.dumps(record(session), allow_nan=False, ensure_ascii=False, indent=1)
+        return {**file, "text": f"{text}\n"}
+    if kind == "csv":
+        return {**file, "text": session.shown.looked.views.to_csv()}
+    return {**file, **_drawing(kind, session)}
+
+
+def record(session: Session) -> dict[str, Any]:
+    """Everything that was found: attention, next token, importance, and how it fares."""
+    side = session.shown
+    found = {**side.looked.views.to_json(), "next_token": side.looked.next.to_json()}
+    importance = None if side.attributed is None else side.attributed.found.to_json()
+    trust = None if side.attributed is None else side.attributed.trust
+    faithfulness = None if trust is None else trust.to_json()
+    return {**found, "importance": importance, "faithfulness": faithfulness}
+
+
+def _drawing(kind: str, session: Session) -> dict[str, str]:
+    """The two sides, looking and needing, as a figure."""
+    from lens_core.figures import attention_tokens, save_html, save_png
+
+    side, look = session.shown, session.look
+    importance = None if side.attributed is None else side.attributed.found
+    figure = attention_tokens(
+        side.looked.views, layer=look.layer, head=look.one_head, importance=importance
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"attention.{kind}"
+        if kind == "html":
+            save_html(figure, path)
+            return {"text": path.read_text(encoding="utf-8")}
+        save_png(figure, path)
+        return {"base64": base64.b64encode(path.read_bytes()).decode()}

@@ -1,0 +1,126 @@
+"""What a visitor's attention tab remembers between clicks.
+
+The rows of one query are kept, so that a click on a token, a head or a layer runs no model: layers
+x heads x tokens twice, and one row of logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tabs.attention.choices import Asked, Look
+
+if TYPE_CHECKING:
+    from tabs.attention_operations import Attributed, Looked
+
+
+@dataclass(frozen=True)
+class Step:
+    """A token that was appended to the prompt, as likely as it was then."""
+
+    id: int
+    p: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was clicked for the next run; it holds for one prompt."""
+
+    of: tuple[Any, ...]
+    """Model, prompt, template and special tokens."""
+    query: int = -1
+    """Counted from the end of prompt and appended tokens when negative."""
+    steps: tuple[Step, ...] = ()
+    target: tuple[int, ...] = ()
+    """Token whose importance is measured; the model's own prediction when there is none."""
+    source: int | None = None
+    """The token to ask about; the one that was, or the most looked at, when None."""
+    serial: int = 0
+    """Makes a wish that repeats another one a new one."""
+
+    @property
+    def append(self) -> list[int]:
+        """The ids that follow the prompt."""
+        return [step.id for step in self.steps]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What the model said, with the edit or without it."""
+
+    looked: Looked
+    attributed: Attributed | None = None
+    problem: str | None = None
+    """Why there is no attribution, where it could not be measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One run: what was asked, what was found, and what is selected in it."""
+
+    shared: dict[str, Any]
+    wish: Wish
+    look: Look
+    asked: Asked
+    after: Side
+    before: Side | None = None
+    """Without the edit, where there is one."""
+    source: int = 0
+    """The token that heads are asked about."""
+    candidate: int | None = None
+    """The place of the next token that was chosen among the listed ones."""
+    flow: dict[str, Any] = field(default_factory=dict)
+    """Side -> the flow, once it was asked for."""
+
+    @property
+    def shown(self) -> Side:
+        """The side that is looked at."""
+        return self.before if self.look.side == "before" and self.before else self.after
+
+    @property
+    def other(self) -> Side | None:
+        """The other one, where there is an edit."""
+        if self.before is None:
+            return None
+        return self.after if self.shown is self.before else self.before
+
+    @property
+    def tokens(self) -> list[dict[str, Any]]:
+        """The records of prompt and appended tokens."""
+        return self.after.looked.header["input"]["tokens"]
+
+    @property
+    def query(self) -> int:
+        """The position that is looked from."""
+        return self.after.looked.views.query
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers the model has."""
+        return self.after.looked.header["model"]["n_layers"]
+
+    def looking(self, look: Look) -> Session:
+        """The same with other choices of what is shown, within what there is."""
+        layers = self.after.looked.views.rows.layers
+        head = look.head
+        if look.one_head is not None and look.one_head >= self.n_heads:
+            head = "mean"
+        layer = min(layers, key=lambda one: abs(one - look.layer))
+        return replace(self, look=replace(look, layer=layer, head=head))
+
+    @property
+    def n_heads(self) -> int:
+        """How many heads a layer has."""
+        return self.after.looked.views.rows.rows.shape[2]
+
+    def arguments(self, *, edited: bool = True) -> dict[str, Any]:
+        """The shared arguments of a request, with what was appended."""
+        edit = self.shared["edit"] if edited else None
+        return {**self.shared, "edit": edit, "append": self.wish.append}
+
+
+def place_of(shared: dict[str, Any]) -> tuple[Any, ...]:
+    """What a wish holds for."""
+    return tuple(shared[name] for name in ("model", "prompt", "template", "special"))
