@@ -38,14 +38,17 @@ if TYPE_CHECKING:
 class Looked:
     """Where the heads look from one position, and what comes next there."""
 
-    views: AttentionViews
+    views: AttentionViews | None
+    """None for a model without attention."""
     next: NextToken
     tokenizer: dict[str, Any] | None
+    reason: str | None = None
+    """Why there are no views."""
 
     @property
     def header(self) -> dict[str, Any]:
         """Where the model is named."""
-        return self.views.rows.header
+        return self.next.header if self.views is None else self.views.rows.header
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,23 +143,33 @@ def attention_compare(
     for prompt in request.prompts:
         one = PromptRequest(prompt=prompt, **request.model_dump(include={*Request.model_fields}))
         with read(bench, one, source) as (loaded, ids):
-            found.append(_looked(bench, loaded, ids, n_prompt=len(ids)))
+            found.append(_looked(bench, loaded, ids, n_prompt=len(ids), flow=False))
         yield {"done": len(found), "total": len(request.prompts)}
     return found
 
 
 def _looked(
-    bench: Bench, loaded: LoadedModel, ids: Tensor, *, n_prompt: int, **options: Any
+    bench: Bench, loaded: LoadedModel, ids: Tensor, *, n_prompt: int, query: int = -1, flow: bool
 ) -> Looked:
-    from lens_core import attention_views, next_token_from_logits
+    """Attention and the next token of one pass; the next token alone without attention."""
+    from lens_core import NotExactError, attention_views, next_token_from_logits
+    from lens_core import next_token as read_next
     from lens_core.tokens import tokenizer_facts
 
-    views = attention_views(loaded, ids, max_tokens=bench.limits.attention, **options)
-    assert views.rows.logits is not None
-    k = min(MAX_SHOWN, loaded.facts.vocab_size)
-    following = next_token_from_logits(loaded, ids, views.rows.logits[0], k=k, position=views.query)
-    views.rows.header["input"]["n_prompt"] = n_prompt
-    return Looked(views, following, tokenizer_facts(loaded.tokenizer, loaded.facts.vocab_size))
+    limit, rows = bench.limits.attention, loaded.facts.vocab_size
+    k, reason = min(MAX_SHOWN, rows), None
+    try:
+        views = attention_views(loaded, ids, query=query, flow=flow, max_tokens=limit)
+    except NotExactError as error:
+        views, reason = None, str(error)
+        following = read_next(loaded, ids, k=k, position=query, max_tokens=limit)
+    else:
+        assert views.rows.logits is not None
+        logits = views.rows.logits[0]
+        following = next_token_from_logits(loaded, ids, logits, k=k, position=views.query)
+    found = Looked(views, following, tokenizer_facts(loaded.tokenizer, rows), reason)
+    found.header["input"]["n_prompt"] = n_prompt
+    return found
 
 
 def attention_matrix(bench: Bench, request: AttentionMatrixRequest, source: str) -> AttentionMatrix:

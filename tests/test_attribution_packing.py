@@ -54,7 +54,8 @@ def wide(name: str) -> LoadedModel:
 
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if running side by side were dear."""
+    """As if models were large, and running side by side were dear."""
+    monkeypatch.setattr("lens_core.attribution.packing.PARAMETERS", 0)
     monkeypatch.setattr(Costs, "side_by_side", lambda *_: 1e12)
 
 
@@ -255,11 +256,11 @@ def test_coarse_numbers_are_packed_too() -> None:
 
 
 def test_kernels_that_read_other_masks_are_not_given_one() -> None:
-    model = loaded("llama").model
+    model = loaded("llama")
     assert may_pack(model, 7)
-    assert not may_pack(loaded("mistral").model, 4)
-    assert may_pack(loaded("mistral").model, 3)
-    config: Any = model.config
+    assert not may_pack(loaded("mistral"), 4)
+    assert may_pack(loaded("mistral"), 3)
+    config: Any = model.model.config
     own = config._attn_implementation
     config._attn_implementation_internal = "flash_attention_2"
     try:
@@ -275,3 +276,12 @@ def test_every_quick_family_is_packed_or_says_no() -> None:
         before = game.passes.packs
         game.measure(SETS)
         assert game.passes.packs == before, name
+
+
+def test_small_models_are_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else is run does not show in the last bit of a score."""
+    monkeypatch.undo()
+    game = Game(loaded("llama"), question())
+    assert not game.passes.packs
+    alone = Game(loaded("llama"), question()).measure(SETS[2:3])[0]
+    assert game.measure(SETS)[2].values == pytest.approx(alone.values, abs=1e-6)

@@ -209,7 +209,7 @@ class Passes:
             found = self._aside([row, *pair])
         self.hides = not hide or relative_error(found[2], found[1]) <= bound
         if self.shares and self.hides and "position_ids" in self._parameters:
-            self.packs = may_pack(self.loaded.model, len(self.ids))
+            self.packs = may_pack(self.loaded, len(self.ids))
             self._witnesses = [(row, self.original)] * 2
             if hide:
                 self._witnesses[1] = Row(self.ids, hidden, row.blank, at + 1), found[1]

@@ -10,9 +10,9 @@ from gradio.components import Component
 
 from lens_core.errors import InputError
 from tabs.attention.choices import Asked, Look
-from tabs.attention.importance_views import view
 from tabs.attention.reading import groups, largest, reading
 from tabs.attention.session import Session, Side, Wish, place_of
+from tabs.attention.stacks import view
 from tabs.attention.strip_views import strip
 from tabs.attention_requests import MAX_COMPARED, AttentionCompareRequest
 from tabs.requests import checked
@@ -29,6 +29,7 @@ def build(shell: Shell, controls: dict[str, Component]) -> None:
     """Lay it out in the current Gradio context and wire it."""
     panel_head("attention.compare", "attention.compare_how")
     prompts = gr.Textbox(
+        "",
         label=text("attention.compare_prompts"),
         placeholder=text("attention.compare_hint"),
         lines=3,

@@ -75,7 +75,7 @@ class Controls:
         return [*(one.input for one in chosen), *(one.release for one in sliders)]
 
 
-def linked(shell: Shell, found: dict[str, Component]) -> dict[str, Component]:
+def linked(shell: Shell, found: dict[str, Component]) -> dict[str, Any]:
     """Put the controls into links, under names of this tab."""
     for name, component in found.items():
         if name != "side":
@@ -106,7 +106,7 @@ def above_tokens() -> dict[str, Component]:
                 elem_classes="lens-layer",
             ),
             "head": gr.Dropdown(
-                [(text(f"attention.head_{name}"), name) for name in ("mean", "max")],
+                head_choices(0),
                 value=LOOK.head, label=text("attention.head_choice"), allow_custom_value=True,
             ),
             "join": _check("join", LOOK),
@@ -206,3 +206,9 @@ def _typed(name: str) -> gr.Textbox:
 def _slider(name: str, low: int, high: int, step: int = 1) -> gr.Slider:
     label = text(f"attention.{name}")
     return gr.Slider(low, high, getattr(ASKED, name), step=step, label=label)
+
+
+def head_choices(n_heads: int) -> list[tuple[Any, str]]:
+    """All heads on average, the strongest, or one of them."""
+    several = [(text(f"attention.head_{name}"), name) for name in ("mean", "max")]
+    return [*several, *((f"H{head}", str(head)) for head in range(n_heads))]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lens_core.tokens import label
-from tabs.attention.importance_views import importance_at, view
+from tabs.attention.needs_views import importance_at
 from tabs.attention.reading import FORMATS, Reading, reading
 from tabs.attention.session import Session
+from tabs.attention.stacks import column, view
 from tabs.graph.views import table
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -41,22 +42,17 @@ def tokens_table(session: Session) -> dict[str, Any]:
     found, measure = reading(session, session.shown), session.look.measure
     kind = "percent" if FORMATS[measure] == "percent" else "number"
     columns = [
-        _column("place", "number", digits=0, phone=True),
-        _column("token", "place", phone=True),
-        _column("id", "rank"),
-        _column("bytes", "mono"),
-        _column("kind", "text"),
-        {**_column("value", kind, phone=True), "label": phrase(f"attention.quantity_{measure}")},
-        _column("importance", "signed", digits=3),
+        column("place", "number", digits=0, phone=True),
+        column("token", "place", phone=True),
+        column("id", "rank"),
+        column("bytes", "mono"),
+        column("kind", "text"),
+        {**column("value", kind, phone=True), "label": phrase(f"attention.quantity_{measure}")},
+        column("importance", "signed", digits=3),
     ]
     rows = [_row(session, found, token) for token in session.tokens[:MAX_ROWS]]
     title = phrase("attention.tokens", n=len(session.tokens))
     return table(title, _sums(session, found), columns, rows)
-
-
-def _column(key: str, kind: str, *, phone: bool = False, **more: Any) -> dict[str, Any]:
-    label = phrase(f"attention.column_{key}")
-    return {"key": key, "label": label, "kind": kind, "sortable": True, "phone": phone, **more}
 
 
 def _row(session: Session, found: Reading, token: dict[str, Any]) -> list[Any]:
@@ -119,8 +115,9 @@ def conditions(session: Session) -> dict[str, Any]:
     if side.attributed is not None:
         seconds = sum(side.attributed.header["timing"].values())
         timing.append(f"{side.attributed.found.method} {seconds:.3f} s")
+    views = side.looked.views
     rows = [
-        ("mode", phrase(f"attention.mode_{side.looked.views.rows.mode}")),
+        *([] if views is None else [("mode", phrase(f"attention.mode_{views.rows.mode}"))]),
         ("attn", str(header["model"]["attn_impl"])),
         ("dtype", str(header["model"]["dtype"])),
         ("time", " · ".join(timing)),

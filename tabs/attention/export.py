@@ -11,7 +11,9 @@ from typing import Any
 
 import gradio as gr
 
+from lens_core.errors import NotExactError
 from tabs.attention.session import Session
+from tabs.runtime import UserError
 from tabs.viewers import drawn
 
 KINDS = {
@@ -36,29 +38,34 @@ def _content(kind: str, session: Session) -> dict[str, Any]:
         text = json.dumps(record(session), allow_nan=False, ensure_ascii=False, indent=1)
         return {**file, "text": f"{text}\n"}
     if kind == "csv":
-        return {**file, "text": session.shown.looked.views.to_csv()}
+        return {**file, "text": _table(session)}
     return {**file, **_drawing(kind, session)}
 
 
 def record(session: Session) -> dict[str, Any]:
     """Everything that was found: attention, next token, importance, and how it fares."""
     side = session.shown
-    found = {**side.looked.views.to_json(), "next_token": side.looked.next.to_json()}
+    following = side.looked.next.to_json()
+    views = side.looked.views
+    found = {**following, "views": None} if views is None else views.to_json()
+    found["next_token"] = following
     importance = None if side.attributed is None else side.attributed.found.to_json()
     trust = None if side.attributed is None else side.attributed.trust
     faithfulness = None if trust is None else trust.to_json()
     return {**found, "importance": importance, "faithfulness": faithfulness}
 
 
+def _table(session: Session) -> str:
+    """Every weight; the next tokens of a model without attention."""
+    looked = session.shown.looked
+    return looked.next.to_csv() if looked.views is None else looked.views.to_csv()
+
+
 def _drawing(kind: str, session: Session) -> dict[str, str]:
     """The two sides, looking and needing, as a figure."""
-    from lens_core.figures import attention_tokens, save_html, save_png
+    from lens_core.figures import save_html, save_png
 
-    side, look = session.shown, session.look
-    importance = None if side.attributed is None else side.attributed.found
-    figure = attention_tokens(
-        side.looked.views, layer=look.layer, head=look.one_head, importance=importance
-    )
+    figure = _figure(session)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"attention.{kind}"
         if kind == "html":
@@ -66,3 +73,18 @@ def _drawing(kind: str, session: Session) -> dict[str, str]:
             return {"text": path.read_text(encoding="utf-8")}
         save_png(figure, path)
         return {"base64": base64.b64encode(path.read_bytes()).decode()}
+
+
+def _figure(session: Session) -> Any:
+    from lens_core.figures import attention_tokens, attribution_bars
+
+    side, look = session.shown, session.look
+    importance = None if side.attributed is None else side.attributed.found
+    if side.looked.views is not None:
+        options: dict[str, Any] = {"layer": look.layer, "head": look.one_head, "join": look.join}
+        return attention_tokens(side.looked.views, importance=importance, **options)
+    if importance is None:
+        raise UserError(
+            NotExactError(f"{side.looked.reason} There is nothing to draw yet; measure importance.")
+        )
+    return attribution_bars(importance)

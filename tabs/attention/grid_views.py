@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabs.attention.session import Session, Side
+from tabs.attention.session import Session
 from tabs.attention.strip_views import entry_at
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -26,6 +26,9 @@ QUANTITIES = {
 
 def grid(session: Session) -> dict[str, Any]:
     """The map that was chosen."""
+    if session.shown.looked.views is None:
+        text = session.shown.looked.reason
+        return {"state": "empty", "title": phrase("attention.heads_title"), "text": text}
     if session.look.grid == "depth":
         return depth_map(session)
     return heads_map(session)
@@ -33,9 +36,9 @@ def grid(session: Session) -> dict[str, Any]:
 
 def heads_map(session: Session) -> dict[str, Any]:
     """What every head of every layer pays to the selected token."""
-    side = session.shown
-    views, layers = side.looked.views, side.looked.views.rows.layers
-    tables = head_tables(side, session.source)
+    views = session.shown.looked.views
+    assert views is not None
+    layers, tables = views.rows.layers, head_tables(views, session.source)
     cell = None
     if session.look.layers == "one" and session.look.one_head is not None:
         cell = [layers[::-1].index(session.look.layer), session.look.one_head]
@@ -54,9 +57,8 @@ def heads_map(session: Session) -> dict[str, Any]:
     }
 
 
-def head_tables(side: Side, source: int) -> dict[str, np.ndarray]:
+def head_tables(views: AttentionViews, source: int) -> dict[str, np.ndarray]:
     """[layer, head] of every quantity; norms only where the model allows them."""
-    views = side.looked.views
     rows = views.rows
     found = {"weight": rows.rows[:, 0, :, source]}
     if views.norms is not None:
@@ -71,6 +73,7 @@ def head_tables(side: Side, source: int) -> dict[str, np.ndarray]:
 def depth_map(session: Session) -> dict[str, Any]:
     """Where attention goes with depth: the mean of the heads on every token, layer by layer."""
     views = session.shown.looked.views
+    assert views is not None
     stop = session.query + 1
     columns = range(max(0, stop - MAX_COLUMNS), stop)
     table = views.head_max if session.look.head == "max" else views.head_mean

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from tabs.attention.importance_views import importance_at, view
+from tabs.attention.needs_views import importance_at
 from tabs.attention.reading import FORMATS, groups, reading
 from tabs.attention.session import Session
+from tabs.attention.stacks import view
 from tabs.attention.strip_views import entry_at
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -78,7 +80,7 @@ def next_facts(session: Session) -> dict[str, Any]:
         unused = phrase("attention.unused", n=f"{len(following.unused):,}")
         rows.append({"label": unused, "value": f"{top.unused_p:.1e}".replace("-", "−")})
     if session.wish.steps:
-        vocab = session.after.looked.views.rows.vocab
+        vocab = session.after.looked.next.vocab
         entries = [vocab[str(step.id)] for step in session.wish.steps]
         rows.append({"label": phrase("attention.fact_appended"), "value": {"entries": entries}})
     return {"title": None, "rows": rows, "buttons": next_buttons(session), "note": None}
@@ -103,7 +105,7 @@ def next_buttons(session: Session) -> list[dict[str, Any]]:
 def token_stack(session: Session) -> dict[str, Any]:
     """The selected token: what it is, what it gets, and that layer by layer."""
     views = [view("token", "facts", token_facts(session))]
-    if session.source <= session.query:
+    if session.source <= session.query and session.shown.looked.views is not None:
         entry = entry_at(session, session.source)
         how = phrase("attention.course_how")
         head = {"title": {**phrase("attention.course"), "entry": entry}, "how": how}
@@ -170,6 +172,7 @@ def course(session: Session) -> dict[str, Any]:
     measure = "norm" if session.look.measure == "norm" else "weight"
     views = session.shown.looked.views
     before = None if session.before is None else session.before.looked.views
+    assert views is not None
     if measure == "norm" and views.norms is None:
         measure = "weight"
     if session.shown is session.before:
@@ -182,3 +185,33 @@ def course(session: Session) -> dict[str, Any]:
         "height": 220,
         "empty": None,
     }
+
+
+def string_stack(record: dict[str, Any]) -> dict[str, Any]:
+    """The probability of a string, and of each of its tokens after those before it."""
+    tokens, vocab = record["tokens"], record["vocab"]
+    total = record["total"]
+    rows: list[dict[str, Any]] = [
+        {
+            "label": phrase("attention.fact_string"),
+            "value": phrase(
+                "attention.string_p", p=_probability(total["p"]), log_p=_nats(total["log_p"])
+            ),
+        }
+    ]
+    for token, log_p, rank in zip(tokens["ids"], tokens["log_p"], tokens["rank"], strict=True):
+        p = 0.0 if log_p is None else math.exp(log_p)
+        value = phrase("attention.string_token", p=_probability(p), rank=f"{rank + 1:,}")
+        rows.append({"label": None, "entry": vocab[str(token)], "value": value})
+    facts = {"title": None, "rows": rows, "note": None}
+    return {"views": [view("string", "facts", facts)], "of": None}
+
+
+def _probability(p: float) -> str:
+    if p >= 0.001:
+        return f"{100 * p:.1f}%"
+    return "0" if p == 0 else f"{p:.1e}".replace("e-0", "e-").replace("-", "−")
+
+
+def _nats(log_p: float | None) -> str:
+    return "−∞" if log_p is None else f"{log_p:.2f}".replace("-", "−")

@@ -54,6 +54,8 @@ class Reading:
 def reading(session: Session, side: Side) -> Reading:
     """The chosen numbers of one side."""
     look, views = session.look, side.looked.views
+    if views is None:
+        return Reading(None, side.looked.reason)
     if look.measure == "weight":
         return _weights(views, look)
     if look.measure == "norm":
@@ -107,10 +109,16 @@ def _reduced(
 def largest(session: Session, found: Reading, boxes: list[list[int]]) -> float:
     """The end of the colour scale: the largest value of what is no sink."""
     assert found.values is not None
-    sinks = set(session.shown.looked.views.sinks.positions)
+    sinks = sinks_of(session.shown)
     plain = [at for at in boxes if not sinks.intersection(at)] or boxes
     known = [value for at in plain if (value := found.joined(at)) is not None]
     return max(known, default=0.0)
+
+
+def sinks_of(side: Side) -> set[int]:
+    """The tokens where heads rest that have nothing to do."""
+    views = side.looked.views
+    return set() if views is None else set(views.sinks.positions)
 
 
 def groups(tokens: list[dict[str, Any]], *, join: bool) -> list[list[int]]:

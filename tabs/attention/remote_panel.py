@@ -108,6 +108,7 @@ def _address() -> dict[str, Component]:
             "base_url": _typed("base_url"),
             "model": _typed("model"),
             "api_key": gr.Textbox(
+                "",
                 label=text("remote.api_key"),
                 placeholder=text("remote.api_key_hint"),
                 type="password",
@@ -144,6 +145,7 @@ def _more() -> dict[str, Component]:
             found["answer"] = _typed("answer")
             found["system"] = _typed("system")
             found["protected"] = gr.Textbox(
+                "",
                 label=text("remote.protected"),
                 placeholder=text("remote.protected_hint"),
                 lines=2,
@@ -155,7 +157,7 @@ def _more() -> dict[str, Component]:
 
 def _typed(name: str) -> gr.Textbox:
     label, hint = text(f"remote.{name}"), text(f"remote.{name}_hint")
-    return gr.Textbox(label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
+    return gr.Textbox("", label=label, placeholder=hint, max_lines=1, elem_classes="lens-mono")
 
 
 def _picker(name: str, values: tuple[str, ...]) -> gr.Dropdown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabs.attention.importance_views import view
+from tabs.attention.stacks import view
 from tabs.graph.views import table
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -45,9 +45,11 @@ def strip(found: dict[str, Any]) -> dict[str, Any]:
     pieces: list[tuple[str, float | None]] = []
     end = 0
     for one in features:
-        if one["char_start"] > end:
-            pieces.append((text[end : one["char_start"]], None))
-        pieces.append((text[one["char_start"] : one["char_end"]], one["importance"]))
+        between = text[end : one["char_start"]]
+        if between.strip():
+            pieces.append((between, None))
+            between = ""
+        pieces.append((between + text[one["char_start"] : one["char_end"]], one["importance"]))
         end = one["char_end"]
     if end < len(text):
         pieces.append((text[end:], None))
@@ -91,7 +93,7 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
     rows = [
         _row("model", found["model"]["id"]),
         _row("tier", phrase(f"remote.tier_{found['tier']}")),
-        _row("answer", found["answer"] or "–"),
+        _row("answer", found["answer"]["text"]),
         _row(
             "sent",
             phrase("remote.with_cache", n=f"{found['requests']:,}", kept=f"{found['cached']:,}"),

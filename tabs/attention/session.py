@@ -94,26 +94,33 @@ class Session:
     @property
     def query(self) -> int:
         """The position that is looked from."""
-        return self.after.looked.views.query
+        return self.after.looked.next.position
 
     @property
     def n_layers(self) -> int:
         """How many layers the model has."""
         return self.after.looked.header["model"]["n_layers"]
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have attention; all where none has."""
+        views = self.after.looked.views
+        return tuple(range(self.n_layers)) if views is None else views.rows.layers
+
     def looking(self, look: Look) -> Session:
         """The same with other choices of what is shown, within what there is."""
-        layers = self.after.looked.views.rows.layers
+        layers = self.layers
         head = look.head
         if look.one_head is not None and look.one_head >= self.n_heads:
             head = "mean"
         layer = min(layers, key=lambda one: abs(one - look.layer))
-        return replace(self, look=replace(look, layer=layer, head=head))
+        candidate = self.candidate if look.side == self.look.side else None
+        return replace(self, look=replace(look, layer=layer, head=head), candidate=candidate)
 
     @property
     def n_heads(self) -> int:
         """How many heads a layer has."""
-        return self.after.looked.views.rows.rows.shape[2]
+        return self.after.looked.header["model"]["n_heads"] or 1
 
     def arguments(self, *, edited: bool = True) -> dict[str, Any]:
         """The shared arguments of a request, with what was appended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tabs.attention.choices import THROUGH
-from tabs.attention.reading import FORMATS, Reading, groups, largest, reading
+from tabs.attention.reading import FORMATS, Reading, groups, largest, reading, sinks_of
 from tabs.attention.session import Session, Side
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -49,7 +49,7 @@ def _frame(session: Session, side: Side) -> dict[str, Any]:
         "legend": phrase(f"attention.legend_{look.measure}"),
         "query": session.query,
         "selected": session.source,
-        "sinks": list(side.looked.views.sinks.positions),
+        "sinks": sorted(sinks_of(side)),
         "prediction": prediction(side, LISTED),
         "high": 1.0,
         "sink": None,
@@ -68,7 +68,7 @@ def title(session: Session) -> dict[str, Any]:
 
 def entry_at(session: Session, position: int) -> dict[str, Any]:
     """The vocabulary entry of the token at a position."""
-    return session.after.looked.views.rows.vocab[str(session.tokens[position]["id"])]
+    return session.after.looked.next.vocab[str(session.tokens[position]["id"])]
 
 
 def prediction(side: Side, count: int) -> dict[str, Any]:
@@ -106,6 +106,7 @@ def _box(session: Session, found: Reading, other: Reading | None, at: list[int])
 def notes(session: Session, side: Side, found: Reading) -> list[Any]:
     """What has to be known to read the numbers; findings only where the result has them."""
     look, views = session.look, side.looked.views
+    assert views is not None
     assert found.values is not None
     said: list[Any] = [phrase("attention.caveat")]
     if found.removed is not None:
@@ -132,3 +133,15 @@ def _sink_note(found: Reading, at: int) -> dict[str, Any]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def result(session: Session) -> dict[str, Any]:
+    """What the status line and the token strip read of a run."""
+    side = session.after
+    following = side.looked.next
+    return {
+        **side.looked.header,
+        "vocab": following.vocab,
+        "positions": [session.query],
+        "final": {"ids": following.top.ids[:1].tolist(), "p": [float(following.top.p[0])]},
+    }

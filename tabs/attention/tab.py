@@ -124,6 +124,7 @@ def _lay_inspector(found: dict[str, Any], shown: dict[str, Any]) -> None:
         with gr.Accordion(text("attention.next_more"), open=False, elem_classes="lens-more"):
             found |= controls.beside_next()
             shown["typed"] = gr.Textbox(
+                "",
                 label=text("attention.string"),
                 placeholder=text("attention.string_hint"),
                 max_lines=1,

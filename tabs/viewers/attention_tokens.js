@@ -55,7 +55,8 @@ function faceOf(tokens) {
 function below(value, { at, value: x, before }) {
   const lines = [make("span", "amount", x === null ? "" : short(value, x))];
   if (before !== undefined && before !== null) lines.push(make("span", "was", short(value, before)));
-  const name = at.includes(value.query) ? t("attention_tokens.query") : at.length > 1 ? t("attention_tokens.count", { count: at.length }) : `#${at[0]}`;
+  const plain = value.tokens[at[0]].id === null ? "" : `#${at[0]}`;
+  const name = at.includes(value.query) ? t("attention_tokens.query") : at.length > 1 ? t("attention_tokens.count", { count: at.length }) : plain;
   lines.push(make("span", "place", name));
   return make("span", "below", ...lines);
 }
