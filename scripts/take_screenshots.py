@@ -389,7 +389,21 @@ def measure(page: Page, ready: Stage) -> None:
     del ready
 
 
+def look_at(position: int) -> Act:
+    """Ask which heads look at a token."""
+
+    def act(page: Page, ready: Stage) -> None:
+        del ready
+        page.locator(f"#lens-attention-tokens [data-position='{position}']").click()
+        page.locator("#lens-attention-token .lens-chart [data-drawn]").scroll_into_view_if_needed()
+        page.mouse.move(0, 0)
+        page.evaluate("window.scrollTo(0, 0)")
+
+    return act
+
+
 LINK = {"prompt": PROMPT}
+CHINESE = {"prompt": "我爱中国🐉，他的首都在于"}
 OBJECT = {"prompt": "When Mary and John went to the store, John gave a drink to"}
 COPY = {"prompt": "red blue green red blue"}
 SHOTS = [
@@ -409,6 +423,16 @@ SHOTS = [
     Shot("graph-two-light-1400", tab="graph", query={**LINK, "other": "The capital of Nigeria is"}),
     Shot("graph-logit-dark-1400", theme="dark", tab="graph", query={**LINK, "metric": "logit"}),
     Shot("graph-bytes-light-1400", tab="graph", query={"prompt": BYTES}),
+    Shot("attention", tab="attention", query=LINK, act=look_at(4)),
+    Shot("attention-zh-dark-420", PHONE, "dark", "zh", tab="attention", query=CHINESE),
+    *[
+        Shot(
+            f"attention-{part}-light-1400", tab="attention", query={**LINK, "attention_part": part}
+        )
+        for part in ("importance", "matrix", "compare", "details", "remote")
+    ],
+    Shot("attention-ja-dark-1400", theme="dark", language="ja", tab="attention", query=CHINESE),
+    Shot("attention-long-light-420", width=PHONE, tab="attention", query={"prompt": LONG}),
     Shot("repair", tab="repair", act=repaired(0), whole=False),
     Shot("repair-dark-420", width=PHONE, theme="dark", tab="repair", act=repaired(0)),
     Shot("repair-empty-light-1400", tab="repair"),

@@ -82,7 +82,7 @@ def _user_error(kind: str, message: str, remedy: dict[str, Any] | None) -> UserE
     return error
 
 
-def result_of(steps: Steps) -> Any:
+def result_of(steps: Generator[Any, None, Any]) -> Any:
     """The result of a run, without what it says on the way."""
     while True:
         try:

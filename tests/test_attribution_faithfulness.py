@@ -72,6 +72,11 @@ def test_a_true_ranking_beats_chance_on_a_trained_model(demo: LoadedModel) -> No
     true, false = trust.rankings
     assert trust.k == 5
     assert trust.beaten(true)["comprehensiveness"] >= 0.9
+    values = [one.comprehensiveness for one in trust.random]
+    better = sum(value > true.comprehensiveness for value in values)
+    as_good = better + 0.5 * values.count(true.comprehensiveness)
+    expected = (1 + as_good) / (1 + len(values))
+    assert trust.p_values(true)["comprehensiveness"] == pytest.approx(expected)
     assert true.deletion_area > np.mean([one.deletion_area for one in trust.random])
     assert trust.beaten(false)["deletion_area"] < 0.1
 

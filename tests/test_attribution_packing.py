@@ -29,7 +29,7 @@ SETS = [
     *(np.random.default_rng(0).random((8, COUNT)) < 0.5),
     np.zeros(COUNT, dtype=bool),
 ]
-PACKED = ("llama", "gpt2", "falcon_7b", "mixtral", "granite", "opt", "deepseek_v3", "gptj")
+PACKED = ("llama", "gpt2", "falcon_7b", "qwen2_moe", "granite", "opt", "deepseek_v3", "gptj")
 
 
 @cache

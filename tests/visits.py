@@ -103,7 +103,8 @@ class Visit:
         self.page.goto(f"{url}?{urlencode(asked)}")
         if wait:
             self.wait("ready")
-            {"graph": self.graph, "repair": self.outcome}.get(tab, self.map).wait_for()
+            shown = {"graph": self.graph, "repair": self.outcome, "attention": self.looked}
+            shown.get(tab, self.map).wait_for()
             self.page.wait_for_function("lens.shell.bar")  # what was asked for is there
 
     # What is there
@@ -133,6 +134,11 @@ class Visit:
     def graph(self) -> Locator:
         """The contribution graph."""
         return self.page.locator("#lens-graph .stage")
+
+    @property
+    def looked(self) -> Locator:
+        """The first of the tokens that attention is drawn on."""
+        return self.page.locator("#lens-attention-tokens [role=option]").first
 
     @property
     def outcome(self) -> Locator:

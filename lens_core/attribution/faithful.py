@@ -86,6 +86,17 @@ class Faithfulness:
             found[name] = float(((own > others) + 0.5 * (own == others)).mean())
         return found
 
+    def p_values(self, ranking: Ranking) -> dict[str, float]:
+        """How likely a random ranking is as good by each measure (one-sided rank test).
+
+        It counts itself among the random ones, so 19 of these are needed for 0.05.
+        """
+        count = len(self.random)
+        return {
+            name: (1 + count * (1 - share)) / (count + 1)
+            for name, share in self.beaten(ranking).items()
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Plain Python values, ready for `json.dumps(..., allow_nan=False)`."""
         return {
@@ -93,7 +104,10 @@ class Faithfulness:
             "k": self.k,
             "removed": plain(self.removed),
             "occluder": self.occluder,
-            "rankings": [{**one.to_json(), "beaten": self.beaten(one)} for one in self.rankings],
+            "rankings": [
+                {**one.to_json(), "beaten": self.beaten(one), "p_value": self.p_values(one)}
+                for one in self.rankings
+            ],
             "random": [one.to_json() for one in self.random],
             "forwards": self.forwards,
         }
@@ -110,7 +124,8 @@ class Faithfulness:
                 f"The record's schema is {record.get('schema')!r}; faithfulness has {SCHEMA!r}."
             )
         own = {"k", "removed", "occluder", "rankings", "random", "forwards"}
-        bare = [{k: v for k, v in one.items() if k != "beaten"} for one in record["rankings"]]
+        measured = {"beaten", "p_value"}
+        bare = [{k: v for k, v in one.items() if k not in measured} for one in record["rankings"]]
         return cls(
             header={key: value for key, value in record.items() if key not in own},
             k=record["k"],

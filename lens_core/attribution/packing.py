@@ -89,6 +89,6 @@ def may_pack(loaded: LoadedModel, length: int) -> bool:
     if config._attn_implementation not in KERNELS or getattr(config, "alibi", False):
         return False
     sizes = [getattr(config, name, None) for name in WINDOWS]
-    narrow = any(isinstance(size, int) and size < length for size in sizes)
+    narrow = any(isinstance(size, int) and 0 < size < length for size in sizes)
     by_place = getattr(config, "window_size", None) is not None
     return not narrow and not by_place and loaded.facts.n_parameters >= PARAMETERS

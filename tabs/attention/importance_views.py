@@ -9,7 +9,7 @@ from tabs.attention.needs_views import gap_badge, gap_notes, number, signed, tar
 from tabs.attention.session import Session, Side
 from tabs.attention.stacks import column, view
 from tabs.attention.strip_views import prediction
-from tabs.attention.trust_views import trust_chart, trust_table
+from tabs.attention.trust_views import trust_table
 from tabs.graph.views import table
 from tabs.words import phrase
 
@@ -35,7 +35,6 @@ def importance_stack(session: Session) -> dict[str, Any]:
     ]
     if trust is not None:
         views.append(view("trust", "table", trust_table(trust)))
-        views.append(view("curve", "chart", trust_chart(trust)))
     if found.interactions is not None:
         views.append(view("pairs", "heatmap", pairs_map(session, found)))
     views.append(view("numbers", "table", numbers_table(session, found)))

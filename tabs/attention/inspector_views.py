@@ -13,6 +13,9 @@ from tabs.attention.strip_views import entry_at
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
+SHORT = {"mean": "Ø", "strongest": "max"}
+"""What stands at the lines of a chart, which is drawn before the visitor's language is known."""
+
 
 def next_stack(session: Session) -> dict[str, Any]:
     """The most likely next tokens, how sure the model is, and what can be done with one."""
@@ -177,7 +180,7 @@ def course(session: Session) -> dict[str, Any]:
         measure = "weight"
     if session.shown is session.before:
         before = None
-    figure = attention_course(views, session.source, measure=measure, before=before)
+    figure = attention_course(views, session.source, measure=measure, before=before, words=SHORT)
     return {
         "figure": figure_json(figure),
         "name": "attention-by-layer",

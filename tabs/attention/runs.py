@@ -73,20 +73,25 @@ class Runs:
         return (yield from self.both(session, trust=trust, strict=False))
 
     def both(self, session: Session, *, trust: bool, strict: bool) -> Working:
-        """The session with the importance of both sides of an edit.
+        """The session with the importance of both sides of an edit, for one target.
 
         Raises:
             UserError: it cannot be measured; unless `strict`, the side says why instead.
         """
+        target: list[int] | None = None
         for name, edited in (("after", True), ("before", False)):
             side: Side | None = getattr(session, name)
             if side is None:
                 continue
             given = session.arguments(edited=edited) | session.asked.request(session.wish.target)
             given |= {"query": session.query, "faithfulness": trust}
+            if target is not None:
+                # What the edited model predicts: two targets could not be compared.
+                given["target"] = target
             try:
                 found = yield from self.read("attribution_view", AttributionViewRequest, given)
                 side = replace(side, attributed=found, problem=None)
+                target = found.found.target_ids.tolist()
             except UserError as error:
                 if strict:
                     raise

@@ -14,8 +14,8 @@ from tabs.words import phrase
 if TYPE_CHECKING:
     from lens_core import Faithfulness
 
-CHANCE = 0.95
-"""A ranking beats chance when it is better than this share of random ones."""
+CHANCE = 0.05
+"""A ranking beats chance when a random one is as good no more often than this."""
 TRUST = ("comprehensiveness", "sufficiency", "deletion_area")
 
 
@@ -30,7 +30,7 @@ def trust_table(trust: Faithfulness) -> dict[str, Any]:
         [
             _ranking_name(ranking.name),
             *(short(float(getattr(ranking, name))) for name in TRUST),
-            _verdict(trust.beaten(ranking)),
+            _verdict(trust.p_values(ranking)),
         ]
         for ranking in trust.rankings
     ]
@@ -45,21 +45,8 @@ def _ranking_name(name: str) -> Any:
     return phrase(f"attention.ranking_{name}")
 
 
-def _verdict(beaten: dict[str, float]) -> dict[str, Any]:
+def _verdict(p_values: dict[str, float]) -> dict[str, Any]:
     """Better than chance by all three measures, by some, or by none."""
-    won = sum(share >= CHANCE for share in beaten.values())
+    won = sum(p <= CHANCE for p in p_values.values())
     tone = "good" if won == len(TRUST) else "check" if won else "poor"
     return {"text": phrase(f"attention.trust_{tone}", won=won, n=len(TRUST)), "tone": tone}
-
-
-def trust_chart(trust: Faithfulness) -> dict[str, Any]:
-    """The measures as points beside the spread of random rankings."""
-    from lens_core.figures import faithfulness_strip, figure_json
-
-    return {
-        "figure": figure_json(faithfulness_strip(trust)),
-        "name": "faithfulness",
-        "summary": phrase("attention.trust_title"),
-        "height": 220,
-        "empty": None,
-    }

@@ -77,7 +77,7 @@ function painted(trace, ink) {
   const line = { ...trace.line, color: shade };
   // An interval, at 13% opacity.
   if (role === "band") return { ...trace, line, fillcolor: `${shade}21` };
-  const marker = { ...trace.marker, color: role === "before" ? ink.panel : shade, line: { ...trace.marker?.line, color: shade } };
+  const marker = { ...trace.marker, color: ["before", "random"].includes(role) ? ink.panel : shade, line: { ...trace.marker?.line, color: shade } };
   return trace.type === "bar" ? { ...trace, meta, marker, textfont } : { ...trace, meta, line, marker, textfont };
 }
 
