@@ -35,15 +35,19 @@ def run(model: PreTrainedModel, ids: Int[Tensor, "batch position"], **options: A
         return network(input_ids=ids.to(input_device(model)), **{"use_cache": False, **options})
 
 
-def with_cache(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
-    """The options of a run that goes on from a key-value cache; none without one.
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """The argument that takes a key-value cache; None for families without one.
 
     transformers 5.24 renamed `past_key_values` to `cache`, in its outputs, too.
     """
-    if cache is None:
-        return {}
     parameters = inspect.signature(_inner(model).forward).parameters
-    return {"cache" if "cache" in parameters else "past_key_values": cache}
+    return next((name for name in ("cache", "past_key_values") if name in parameters), None)
+
+
+def with_cache(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
+    """The options of a run that goes on from a key-value cache; none without one."""
+    name = cache_argument(model)
+    return {} if cache is None or name is None else {name: cache}
 
 
 def cache_of(out: Any) -> Any:

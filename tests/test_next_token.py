@@ -243,7 +243,7 @@ def check_fresh(of: LoadedModel, going: Continuation, found: NextToken) -> None:
 
 
 def test_families_without_an_exact_cache_say_so() -> None:
-    for name, said in (("mamba", "no key-value cache"), ("llama", None)):
+    for name, said in (("rwkv", "no key-value cache"), ("llama", None)):
         going = Continuation(loaded(name), IDS)
         found = going.append(3)
         assert (said is None) == (going.fresh_reason is None)

@@ -50,7 +50,18 @@ SAME_IN_ALL = {
     "token_strip.id",
 }
 """Keys whose texts may be alike: names and symbols."""
-LISTENER = ("token", "layer", "readout", "prompt", "epoch", "probe", "fluency", "strength", "row", "request")
+LISTENER = (
+    "token",
+    "layer",
+    "readout",
+    "prompt",
+    "epoch",
+    "probe",
+    "fluency",
+    "strength",
+    "row",
+    "request",
+)
 """What the core ticks; the page says `status.<what>`."""
 
 

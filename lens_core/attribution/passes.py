@@ -28,7 +28,7 @@ from lens_core.attribution.grouping import (
 from lens_core.attribution.occluders import Row, original_row
 from lens_core.attribution.packing import may_pack, new_tokens, pack
 from lens_core.models import LoadedModel
-from lens_core.network import last_logits_only, run
+from lens_core.network import cache_argument, last_logits_only, run, with_cache
 from lens_core.self_check import relative_error
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class Passes:
         self.passes_run = 0
         self._blank = blank
         self._parameters = inspect.signature(loaded.model.forward).parameters
-        # transformers 5.24 gave it another name; the old one warns.
-        self._past = "cache" if "cache" in self._parameters else "past_key_values"
         self._cache: DynamicCache | None = None
         self._costs = Costs.of(loaded, length=len(ids), n_targets=n_targets)
         wanted = share and len(ids) > 1 and self._may_share()
@@ -125,7 +123,8 @@ class Passes:
             places = torch.arange(start, length, device=self.loaded.device)
             options["position_ids"] = places.expand(len(rows), -1)
         if start:
-            options |= {self._past: self._states(start, len(rows)), "use_cache": True}
+            states = self._states(start, len(rows))
+            options |= {**with_cache(self.loaded.model, states), "use_cache": True}
         blank = torch.stack([row.blank[start:] for row in rows])
         with self._blanked(blank):
             return self._run(ids, options)
@@ -141,7 +140,7 @@ class Passes:
         options = {
             "attention_mask": packed.mask(self.loaded.model.dtype).to(device),
             "position_ids": packed.positions[None].to(device),
-            self._past: self._states(packed.prefix, 1),
+            **with_cache(self.loaded.model, self._states(packed.prefix, 1)),
             "use_cache": True,
         }
         try:
@@ -178,7 +177,9 @@ class Passes:
         # Without a configuration it keeps everything, also in layers with a sliding window, whose
         # own caches forget what variants still need.
         cache = DynamicCache()
-        logits = self._run(self.ids[None], {self._past: cache, "use_cache": True})[0]
+        logits = self._run(
+            self.ids[None], {**with_cache(self.loaded.model, cache), "use_cache": True}
+        )[0]
         lengths = {cache.get_seq_length(layer) for layer in range(self.loaded.n_layers)}
         if lengths == {len(self.ids)}:
             self._cache = cache
@@ -188,7 +189,7 @@ class Passes:
         """Whether every layer is attention, whose keys and values are all that it remembers."""
         check = self.loaded.self_check
         whole = check.reason_off("heads") is None and not check.layers_without_attention
-        return whole and self._past in self._parameters
+        return whole and cache_argument(self.loaded.model) is not None
 
     def _prove(self, *, hide: bool) -> None:
         """Run the last tokens behind known states, and with one token hidden, also with another id.
