@@ -7,6 +7,12 @@ BOUNDS = {"float32": 1e-5, "float64": 1e-5, "float16": 2e-3}
 COARSE_BOUND = 2e-2
 """For bfloat16 and quantised weights."""
 
+LARGEST_GAP = 0.05
+"""Of scores that should sum to a change, relative to it; above it a result warns."""
+
+CHANCE = 0.05
+"""A ranking beats chance where a random one is as good no more often than this."""
+
 
 def bound_of(dtype: str, *, quantized: bool) -> float:
     """The bound of a model with this dtype ("float32", ...)."""

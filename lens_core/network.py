@@ -46,8 +46,10 @@ def cache_argument(model: PreTrainedModel) -> str | None:
 
 def with_cache(model: PreTrainedModel, cache: Any) -> dict[str, Any]:
     """The options of a run that goes on from a key-value cache; none without one."""
-    name = cache_argument(model)
-    return {} if cache is None or name is None else {name: cache}
+    if cache is None:
+        return {}
+    # A wrapper that names neither passes on what it is given.
+    return {cache_argument(model) or "past_key_values": cache}
 
 
 def cache_of(out: Any) -> Any:

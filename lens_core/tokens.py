@@ -60,18 +60,16 @@ def tokenizer_facts(
     """What a tokenizer is; None without one.
 
     `class`; `length`, its tokens with added ones; `vocab_size`, those without; `special`, how many
-    ids are special; `rows` of the model's vocabulary, and how many of them stand for no token.
+    ids are special; `rows` of the model's vocabulary.
     """
     if tokenizer is None:
         return None
-    length = len(tokenizer)
     return {
         "class": type(tokenizer).__name__,
-        "length": length,
+        "length": len(tokenizer),
         "vocab_size": tokenizer.vocab_size,
         "special": len(set(tokenizer.all_special_ids)),
         "rows": n_rows,
-        "unused_rows": max(0, n_rows - length),
     }
 
 

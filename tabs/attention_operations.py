@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tabs.attention_requests import (
+    MAX_FLOW,
     MAX_SHOWN,
     AttentionCompareRequest,
     AttentionMatrixRequest,
@@ -50,6 +51,11 @@ class Looked:
         """Where the model is named."""
         return self.next.header if self.views is None else self.views.rows.header
 
+    @property
+    def headers(self) -> list[dict[str, Any]]:
+        """Wherever the model is named."""
+        return [self.next.header, *([] if self.views is None else [self.views.rows.header])]
+
 
 @dataclass(frozen=True, eq=False)
 class Attributed:
@@ -59,9 +65,9 @@ class Attributed:
     trust: Faithfulness | None
 
     @property
-    def header(self) -> Any:
-        """Where the model is named."""
-        return self.found.header
+    def headers(self) -> list[Any]:
+        """Wherever the model is named."""
+        return [self.found.header, *([] if self.trust is None else [self.trust.header])]
 
 
 @contextmanager
@@ -132,7 +138,7 @@ def attention_view(bench: Bench, request: AttentionViewRequest, source: str) -> 
     """Everything that the page shows of attention and of the next token, from one pass."""
     with read(bench, request, source, request.append) as (loaded, ids):
         options: dict[str, Any] = {"query": request.query, "flow": request.flow}
-        return _looked(bench, loaded, ids, n_prompt=len(ids) - len(request.append), **options)
+        return looked_at(bench, loaded, ids, n_prompt=len(ids) - len(request.append), **options)
 
 
 def attention_compare(
@@ -143,12 +149,13 @@ def attention_compare(
     for prompt in request.prompts:
         one = PromptRequest(prompt=prompt, **request.model_dump(include={*Request.model_fields}))
         with read(bench, one, source) as (loaded, ids):
-            found.append(_looked(bench, loaded, ids, n_prompt=len(ids), flow=False))
+            flow = request.flow and len(ids) <= MAX_FLOW
+            found.append(looked_at(bench, loaded, ids, n_prompt=len(ids), flow=flow))
         yield {"done": len(found), "total": len(request.prompts)}
     return found
 
 
-def _looked(
+def looked_at(
     bench: Bench, loaded: LoadedModel, ids: Tensor, *, n_prompt: int, query: int = -1, flow: bool
 ) -> Looked:
     """Attention and the next token of one pass; the next token alone without attention."""

@@ -13,6 +13,9 @@ Appended = Annotated[list[int], Field(max_length=256)]
 MAX_SHOWN = 100
 """How many next tokens there are to look at."""
 
+MAX_FLOW = 32
+"""Tokens up to which the flow is worked out."""
+
 MAX_COMPARED = 8
 """How many prompts can be looked at side by side."""
 
@@ -96,6 +99,8 @@ class AttentionCompareRequest(Request):
     """Where the last token of each of several prompts looks."""
 
     prompts: list[str] = Field(min_length=1, max_length=MAX_COMPARED)
+    flow: bool = False
+    """Also the flow of those that are short enough."""
 
     @property
     def texts(self) -> list[str]:

@@ -191,8 +191,9 @@ class Runtime:
                 yield step
             else:
                 result = step
-        if source != request.model and hasattr(result, "header"):
-            result.header["model"]["id"] = request.model  # a visitor need not know the folder
+        if source != request.model:
+            for header in _headers(result):
+                header["model"]["id"] = request.model  # a visitor need not know the folder
         return result
 
     def models(self) -> list[dict[str, Any]]:
@@ -311,6 +312,15 @@ class Runtime:
                 yield (yield from (in_place if self.zero_gpu else in_background)(work))
 
         return on_gpu(gpu, duration)
+
+
+def _headers(result: Any) -> list[Any]:
+    """The headers of a result, of the results that it is made of, or of several."""
+    if isinstance(result, list):
+        return [header for one in result for header in _headers(one)]
+    if hasattr(result, "headers"):
+        return list(result.headers)
+    return [result.header] if hasattr(result, "header") else []
 
 
 def _check_search(pairs: int, epochs: int | None) -> None:

@@ -137,6 +137,11 @@ def scientific(error: float) -> str:
     return "0" if error == 0 else f"{error:.0e}".replace("e-0", "e-").replace("e+00", "")
 
 
+def carried(event: gr.EventData) -> dict[str, Any]:
+    """What an event carries; nothing where the browser sent something else."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
 def index_of(event: gr.EventData, name: str, size: int) -> int:
     """A number that an event carries; what the browser sends is not trusted."""
     sent = event._data

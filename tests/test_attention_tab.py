@@ -8,6 +8,8 @@ import dataclasses
 import io
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -21,17 +23,21 @@ import lens_core
 from lens_core import AttentionViews, Attribution, Faithfulness, NextToken
 from lens_core.edits import applied, make_edit
 from lens_core.models import LoadedModel
+from lens_core.settings import Settings
 from tabs.attention import controls, runs
 from tabs.attention.choices import METHODS, Asked, Look, split
-from tabs.attention.clicks import Clicks
+from tabs.attention.clicks import N_LOOKED, N_SHOWN, Clicks
 from tabs.attention.comparing import compared
 from tabs.attention.detail_views import matrix_start
 from tabs.attention.export import exported
 from tabs.attention.session import Session, Side, Wish, place_of
-from tabs.attention.strip_views import result
-from tabs.attention_operations import Attributed, _looked
+from tabs.attention.strip_views import result, strip
+from tabs.attention_operations import Attributed, looked_at
+from tabs.attention_requests import AttentionCompareRequest
 from tabs.background import Progress
-from tabs.runtime import UserError, result_of
+from tabs.requests import checked
+from tabs.runtime import Runtime, UserError, result_of
+from tabs.typed import typed_text
 
 pytestmark = pytest.mark.slow
 
@@ -325,7 +331,7 @@ def test_append_and_undo_come_back_to_the_same(
     clicks: Clicks, first: Drawn, demo: LoadedModel
 ) -> None:
     _, chosen = clicks.candidate(event(index=0), first.session)
-    wish = clicks.act(event(name="append"), chosen)
+    wish, _ = clicks.act(event(name="append"), chosen)
     longer = run(clicks, wish=wish, before=first.session)
     ids = [*demo.tokenize(PROMPT).tolist(), int(first.session.after.looked.next.top.ids[0])]
     assert [token["id"] for token in longer.session.tokens] == ids
@@ -333,19 +339,21 @@ def test_append_and_undo_come_back_to_the_same(
     assert int(longer.session.after.looked.next.top.ids[0]) == int(direct.top.ids[0])
     assert longer.tokens["n_prompt"] == 6
     assert result(longer.session)["input"]["n_prompt"] == 6
-    back = run(clicks, wish=clicks.act(event(name="undo"), longer.session), before=longer.session)
+    undone, _ = clicks.act(event(name="undo"), longer.session)
+    back = run(clicks, wish=undone, before=longer.session)
     assert numbers(back) == numbers(first)
-    assert back.session.wish.steps == ()
+    assert back.session.wish.append == ()
 
 
 def test_another_candidate_can_be_explained(clicks: Clicks, first: Drawn) -> None:
     _, chosen = clicks.candidate(event(index=1), first.session)
-    wish = clicks.act(event(name="target"), chosen)
+    wish, typed = clicks.act(event(name="target"), chosen)
+    assert typed == "", "what was typed would be explained instead"
     drawn = run(clicks, wish=wish, before=first.session)
     assert drawn.session.after.attributed is not None
     target = drawn.session.after.attributed.found.target_ids.tolist()
     assert target == [int(first.session.after.looked.next.top.ids[1])]
-    own = clicks.act(event(name="untarget"), drawn.session)
+    own, _ = clicks.act(event(name="untarget"), drawn.session)
     assert own.target == ()
 
 
@@ -353,7 +361,7 @@ def test_a_second_click_lets_a_candidate_go(clicks: Clicks, first: Drawn) -> Non
     _, chosen = clicks.candidate(event(index=2), first.session)
     _, none = clicks.candidate(event(index=2), chosen)
     assert (chosen.candidate, none.candidate) == (2, None)
-    assert gr.skip() == clicks.act(event(name="append"), none)
+    assert (gr.skip(), gr.skip()) == clicks.act(event(name="append"), none)
 
 
 @pytest.mark.parametrize("data", [{"position": 6}, {"position": -1}, {"position": "1"}, {}])
@@ -372,6 +380,124 @@ def test_the_probability_of_a_string_is_the_core_s(
     direct = lens_core.string_probability(demo, demo.tokenize(PROMPT), " Paris.")
     assert rows[0]["value"]["values"]["log_p"] == f"{direct.log_p:.2f}".replace("-", "−")
     assert len(rows) == 1 + len(direct.tokens.ids)
+
+
+# ---- what the panels say together
+
+
+def test_what_is_needed_is_beside_the_chosen_measure(clicks: Clicks) -> None:
+    drawn = run(clicks, measure="ratio", trust=False)
+    assert drawn.needs["left_format"] == drawn.tokens["format"] == "times"
+    assert [row["left"] for row in drawn.needs["rows"]] == numbers(drawn)[1:]
+
+
+def test_all_panels_speak_of_the_whole_character(clicks: Clicks) -> None:
+    shared = {**SHARED, "prompt": CHINESE}
+    drawn = run(clicks, shared=shared, features="token", trust=False)
+    box = next(box for box in drawn.tokens["boxes"] if len(box["at"]) == 3)
+    looks = clicks.choose(event(position=box["at"][-1]), drawn.session)
+    grid = json.loads(looks[1])
+    assert math.isclose(sum(grid["quantities"][0]["values"][0]) / 4, box["value"], rel_tol=1e-3)
+    assert grid["title"]["entry"]["text"] == drawn.session.tokens[box["at"][0]]["cluster_text"]
+    course = view(json.loads(looks[3]), "course")["figure"]["data"]
+    mean = next(trace for trace in course if trace["meta"]["line"] == 0)
+    assert math.isclose(mean["y"][-1], box["value"], rel_tol=1e-3)
+    facts = {
+        row["label"]["key"]: row["value"] for row in view(json.loads(looks[3]), "token")["rows"]
+    }
+    assert facts["attention.fact_weight"].count("+") == 2
+    assert facts["attention.fact_importance"]["values"]["value"].count("·") == 2
+
+
+def test_run_again_keeps_what_was_chosen_last(clicks: Clicks) -> None:
+    drawn = run(clicks, always=False)
+    wish = clicks.look_from(event(position=5), drawn.session)
+    looked = run(clicks, wish=wish, before=drawn.session, always=False)
+    *_, session = clicks.choose(event(position=2), looked.session)
+    again = run(clicks, wish=wish, before=session, always=False)
+    assert again.session.source == 2
+
+
+def test_what_was_appended_to_a_prompt_does_not_come_back_with_it(
+    clicks: Clicks, first: Drawn
+) -> None:
+    _, chosen = clicks.candidate(event(index=0), first.session)
+    wish, _ = clicks.act(event(name="append"), chosen)
+    longer = run(clicks, wish=wish, before=first.session, always=False)
+    assert len(longer.session.tokens) == 7
+    other = {**SHARED, "prompt": "One two"}
+    between = run(clicks, wish=wish, before=longer.session, shared=other, always=False)
+    back = run(clicks, wish=wish, before=between.session, always=False)
+    assert len(back.session.tokens) == 6
+
+
+def test_the_matrix_is_fetched_once(clicks: Clicks, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = run(clicks, part="matrix", layer=3, always=False).session
+    asked: list[str] = []
+    steps = Runtime.steps
+
+    def counted(self: Runtime, op: str, request: Any) -> Any:
+        asked.append(op)
+        return steps(self, op, request)
+
+    monkeypatch.setattr(Runtime, "steps", counted)
+    *_, session = clicks.choose(event(position=2), session)
+    clicks.look(session, *values_of(part="matrix", layer=3, temperature=2.0))
+    assert asked == []
+    clicks.look(session, *values_of(part="matrix", layer=2))
+    assert asked == ["attention_matrix"]
+
+
+def test_as_many_values_as_components(clicks: Clicks, first: Drawn) -> None:
+    assert len(first) == N_SHOWN
+    assert len(clicks.look(first.session, *values_of())) == N_LOOKED
+
+
+def test_a_link_s_layer_is_that_layer_and_none_is_the_last(clicks: Clicks) -> None:
+    assert run(clicks, layer=2, always=False).session.look.layer == 2
+    assert run(clicks, always=False).session.look.layer == 5
+    assert run(clicks, layer=999, always=False).session.look.layer == 5
+
+
+def test_a_learned_sink_is_a_box_of_its_own() -> None:
+    model = family("gpt_oss")
+    bench: Any = SimpleNamespace(limits=Settings().max_tokens)
+    looked = looked_at(bench, model, torch.tensor([1, 2, 3, 4]), n_prompt=4, flow=False)
+    shared = {**SHARED, "model": "gpt_oss"}
+    session = Session(shared, Wish(place_of(shared)), Look(), Asked(), Side(looked)).looking(Look())
+    drawn = strip(session)
+    values = [box["value"] for box in drawn["boxes"]]
+    assert drawn["sink"] > 0.01
+    assert math.isclose(sum(values) + drawn["sink"], 1.0, abs_tol=1e-5)
+
+
+def test_the_folder_of_a_model_stays_unknown() -> None:
+    folder = str(Path(lens_core.__file__).parents[1] / "demo_models" / "base")
+    runtime = Runtime(Settings(models={"mine": folder}))
+    result_of(runtime.stack.steps())
+    drawn = run(Clicks(runtime), shared={**SHARED, "model": "mine"})
+    files = [saved(drawn.session, name)["text"] for name in ("json", "csv")]
+    assert all(folder not in text and "mine" in text for text in files[:1])
+    assert folder not in files[1]
+    prompts = [PROMPT, "The capital of Italy is"]
+    request = checked(AttentionCompareRequest, {"model": "mine", "prompts": prompts})
+    found = result_of(runtime.steps("attention_compare", request))
+    assert {one.next.header["model"]["id"] for one in found} == {"mine"}
+
+
+def test_a_picture_of_something_else_is_refused(clicks: Clicks) -> None:
+    session = run(clicks, measure="rollout", always=False).session
+    with pytest.raises(UserError, match="the page shows rollout"):
+        exported(event(format="png"), session)
+    assert "rollout" in saved(session, "json")["text"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [("·Paris", " Paris"), ("约翰·史密斯", "约翰·史密斯"), ("··a·", "  a "), ("·", " "), ("", "")],
+)
+def test_dots_at_the_ends_are_spaces(typed: str, text: str) -> None:
+    assert typed_text(typed) == text
 
 
 # ---- edits
@@ -438,8 +564,8 @@ def test_what_is_known_is_shown_before_importance_is_there(clicks: Clicks) -> No
 def test_a_model_without_attention_keeps_next_token_and_importance(served: Served) -> None:
     mamba = family("mamba")
     ids = torch.tensor([1, 2, 3, 4])
-    bench = served.runtime._bench
-    looked = _looked(bench, mamba, ids, n_prompt=4, flow=False)
+    bench: Any = SimpleNamespace(limits=Settings().max_tokens)
+    looked = looked_at(bench, mamba, ids, n_prompt=4, flow=False)
     assert looked.views is None
     found = lens_core.attribute(mamba, ids)
     shared = {**SHARED, "model": "mamba"}
@@ -453,7 +579,7 @@ def test_a_model_without_attention_keeps_next_token_and_importance(served: Serve
     direct = lens_core.next_token(mamba, ids)
     bars = view(drawn.next, "bars")["rows"]
     np.testing.assert_allclose([row["value"] for row in bars[:5]], direct.top.p[:5], rtol=1e-4)
-    assert "csv" in saved(session, "csv")["name"]
+    assert saved(session, "csv")["text"] == looked.next.to_csv()
     assert saved(session, "png")["base64"]
 
 
@@ -475,8 +601,8 @@ def test_the_files_say_what_is_shown(first: Drawn, views: AttentionViews) -> Non
     record = json.loads(saved(first.session, "json")["text"])
     np.testing.assert_array_equal(AttentionViews.from_json(record).rows.rows, views.rows.rows)
     assert NextToken.from_json(record["next_token"]).top.ids[0] == views.rows.next.ids[0, 0]
-    shown = [row["right"] for row in first.needs["rows"]]
-    np.testing.assert_allclose(Attribution.from_json(record["importance"]).scores, shown, rtol=1e-4)
+    right = [row["right"] for row in first.needs["rows"]]
+    np.testing.assert_allclose(Attribution.from_json(record["importance"]).scores, right, rtol=1e-4)
     assert len(Faithfulness.from_json(record["faithfulness"]).random) == 20
     rows = list(csv.DictReader(io.StringIO(saved(first.session, "csv")["text"])))
     assert len(rows) == views.rows.rows[:, 0].size

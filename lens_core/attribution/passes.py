@@ -146,6 +146,8 @@ class Passes:
         try:
             with self._blanked(packed.blank[None]):
                 found = self._run(packed.ids[None], options, targets=packed.targets)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError, IndexError, TypeError):
             # A family that reads the mask itself, and expects one number for each token.
             return None

@@ -24,6 +24,7 @@ from lens_core.attribution.passes import Passes
 from lens_core.attribution.result import Attribution, AttributionStep, floats
 from lens_core.attribution.shapley import EXACT, MAX_ROWS, kernel_shap, shapley
 from lens_core.attribution.task import Task, read_task
+from lens_core.bounds import LARGEST_GAP
 from lens_core.errors import InputError, NotExactError
 from lens_core.models import LoadedModel
 from lens_core.tokens import vocab_entries
@@ -32,8 +33,6 @@ SAMPLES = 25
 """Orders of features, and draws of expected gradients."""
 COMPLETE = ("integrated_gradients", "gradient_shap", "shapley", "kernel_shap")
 """Methods whose scores should sum to the change of the value."""
-LARGEST_GAP = 0.05
-"""Relative to that change; above it the result warns."""
 
 
 def attribute(

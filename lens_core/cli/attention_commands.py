@@ -65,8 +65,13 @@ def attention_command(
     with reported():
         check_targets(json, csv, files=(png, html))
         draws = png is not None or html is not None
-        if importance and not draws:
-            raise InputError("--importance is for the picture; give --png or --html as well.")
+        for name, is_given in (
+            ("--importance", importance),
+            ("--layer", layer != -1),
+            ("--head", head is not None),
+        ):
+            if is_given and not draws:
+                raise InputError(f"{name} is for the picture; give --png or --html as well.")
         text = prompt_text(prompt)
         chosen = read_settings(settings)
         from lens_core import attention_views
@@ -83,7 +88,8 @@ def attention_command(
                 flow=flow,
                 max_tokens=max_tokens or chosen.max_tokens.attention,
             )
-            scores = _scores(loaded, ids, found) if importance else None
+            limit = max_tokens or chosen.max_tokens.attention
+            scores = _scores(loaded, ids, found, limit) if importance else None
         record = found.to_json()
         if json is not None:
             write_json(json, record)
@@ -99,8 +105,10 @@ def attention_command(
             write(attention_report(record, top=top, columns=columns))
 
 
-def _scores(loaded: "LoadedModel", ids: "Tensor", found: "AttentionViews") -> "Attribution":
+def _scores(
+    loaded: "LoadedModel", ids: "Tensor", found: "AttentionViews", limit: int
+) -> "Attribution":
     """How far the prediction at the query falls without each token."""
     from lens_core import attribute
 
-    return attribute(loaded, ids, query=found.query, specials=True)
+    return attribute(loaded, ids, query=found.query, specials=True, max_tokens=limit)

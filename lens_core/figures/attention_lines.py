@@ -46,7 +46,7 @@ class _Course:
 
 def course(
     views: Views,
-    source: int,
+    source: int | Sequence[int],
     *,
     measure: str = "weight",
     before: Views | None = None,
@@ -65,7 +65,8 @@ def course(
 
     Args:
         views: of attention from one position, or their JSON form.
-        source: the token that is looked at; negative ones count from the end of the text.
+        source: the token that is looked at; negative ones count from the end of the text. Of
+            several, such as the tokens of one character, the numbers are summed.
         measure: weight (0 to 1) or norm (length of what is moved).
         before: the same without an edit; drawn dashed and hollow.
         shaded: layers with another background, such as those an edit changed.
@@ -79,15 +80,16 @@ def course(
             text, query or layers.
     """
     record, said, colours = as_views(views), in_words(words, WORDS), palette(dark=dark)
-    at = source_of(record, source)
+    sources = [source] if isinstance(source, int) else source
+    at = [source_of(record, one) for one in sources]
     courses = {"only" if before is None else "after": _course(record, at, measure)}
     if before is not None:
         earlier = as_views(before)
         _check_alike(record, earlier)
         courses["before"] = _course(earlier, at, measure)
-    name = escape(cut(token_name(record["input"]["tokens"][at]), 3 * labels.COLUMNS))
+    name = escape(cut(_name(record["input"]["tokens"], at), 3 * labels.COLUMNS))
     made = [
-        _trace(record["layers"], found, line, (name, at, role), (colours, said, measure))
+        _trace(record["layers"], found, line, (name, at[-1], role), (colours, said, measure))
         for role, found in courses.items()
         for line in LINES
     ]
@@ -113,16 +115,26 @@ def _check_alike(record: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
             )
 
 
-def _course(record: Mapping[str, Any], at: int, measure: str) -> _Course:
+def _name(tokens: Sequence[Mapping[str, Any]], at: Sequence[int]) -> str:
+    """The token, or the character that several make up."""
+    return token_name(tokens[at[0]]) if len(at) == 1 else str(tokens[at[0]]["cluster_text"])
+
+
+def _course(record: Mapping[str, Any], at: Sequence[int], measure: str) -> _Course:
     found = _Course([], [], [])
     for heads in measured(record, measure):
-        values = [head[at] for head in heads]
+        values = [_sum([head[one] for one in at]) for head in heads]
         known = [value for value in values if value is not None]
         whole = len(known) == len(values) and bool(known)
         found.mean.append(math.fsum(known) / len(known) if whole else None)
         found.strongest.append(max(known) if whole else None)
         found.heads.append(known.index(max(known)) if whole else None)
     return found
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if len(known) == len(values) else None
 
 
 def _trace(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lens_core.bounds import CHANCE
 from lens_core.figures.attribution_frame import COLUMNS, named_rows, notes, rule
 from lens_core.figures.attribution_record import Trust, as_trust, method_name
 from lens_core.figures.record import in_words
@@ -33,9 +34,6 @@ WORDS = {
 }
 """The words in the strip; the function takes others for some or all of them."""
 MEASURES = ("comprehensiveness", "sufficiency", "deletion_area")
-CHANCE = 0.05
-"""An order is better than chance if so small a share of all orders, itself counted among the
-random ones, is as good."""
 STRIP = 46
 """Pixels of a measure."""
 
@@ -97,7 +95,7 @@ def verdict(record: Mapping[str, Any], measure: str, place: int, said: Mapping[s
     beaten = ranking["beaten"][measure] * count
     if 1 / (count + 1) > CHANCE:
         word = "few"
-    elif (1 + count - beaten) / (count + 1) <= CHANCE:
+    elif ranking["p_value"][measure] <= CHANCE:
         word = "better"
     else:
         word = "worse" if (1 + beaten) / (count + 1) <= CHANCE else "chance"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tabs.typed import typed_text
+
 MEASURES = ("weight", "norm", "rollout", "ratio", "flow")
 """How what a token gives to the query is measured."""
 THROUGH = ("rollout", "ratio", "flow")
@@ -26,8 +28,8 @@ GRADIENTS = METHODS[1:4]
 FEATURES = ("cluster", "token", "word", "sentence", "spans")
 SCORES = ("auto", "log_p", "kl", "flip")
 OCCLUDERS = ("auto", "knock_out", "replace", "mean", "delete")
-LAST_LAYER = 5
-"""Of the embedded model, with which the page opens."""
+LAST = -1
+"""Stands for the last layer until it is known how many there are."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Look:
     part: str = "heads"
     """What is shown below the tokens."""
     measure: str = "weight"
-    layer: int = LAST_LAYER
+    layer: int = LAST
     layers: str = "one"
     head: str = "mean"
     """"mean" and "max" of all heads, or the number of one."""
@@ -108,8 +110,7 @@ def split(values: tuple[Any, ...]) -> tuple[Look, Asked]:
 
 
 def _text(typed: str) -> str | None:
-    """What was typed, with spaces for the dots that stand for them on the page."""
-    return typed.replace("·", " ") or None
+    return typed_text(typed) or None
 
 
 def _spans(typed: str) -> Any:

@@ -17,21 +17,23 @@ from tabs.attention.grid_views import grid
 from tabs.attention.importance_views import importance_stack
 from tabs.attention.needs_views import needs
 from tabs.attention.runs import Runs
-from tabs.attention.session import Session, Step, Wish, place_of
+from tabs.attention.session import Session, Wish, place_of
 from tabs.attention.stacks import view
 from tabs.attention.strip_views import result, strip
 from tabs.attention_requests import (
-    AttentionMatrixRequest,
     NextTokenRequest,
 )
 from tabs.background import Progress
 from tabs.runtime import Runtime, result_of
-from tabs.said import index_of
+from tabs.said import carried, index_of
 from tabs.shell import Going, Shown
+from tabs.typed import typed_text
 from tabs.viewers import drawn
 from tabs.words import phrase
 
 NOTHING = {"views": [], "of": None}
+N_SHOWN, N_LOOKED = 13, 9
+"""Components that show a session, and those that another look changes; a test counts them."""
 
 Running = Generator[Progress, None, tuple[Any, ...]]
 
@@ -43,12 +45,13 @@ class Clicks:
         self._runs = Runs(runtime)
 
     def run(
-        self, shared: dict[str, Any], wish: Wish | None, before: Session | None, *values: Any
+        self, shared: dict[str, Any], wish: Wish | None, earlier: Session | None, *values: Any
     ) -> Generator[Going, None, Shown]:
         """Look from the query, say what comes next, and measure what it rests on."""
-        look, asked = split(values)
-        wish = wish if wish and wish.of == place_of(shared) else Wish(place_of(shared))
-        session = yield from self._runs.look(shared, wish, before, look, asked)
+        wished = _wished(shared, wish, earlier)
+        session = yield from self._runs.look(shared, wished, earlier, *split(values))
+        heard = max(wish.serial if wish else 0, earlier.heard if earlier else 0)
+        session = replace(session, heard=heard)
         # What is known is shown while importance is measured.
         yield Progress("status.running", {}), self.shows(session)
         session = yield from self._runs.measured(session)
@@ -57,17 +60,12 @@ class Clicks:
     def measure(self, session: Session | None, *values: Any) -> Running:
         """Measure importance as the controls say now; the rows are those that are there."""
         if session is None:
-            return self.nothing
+            return (gr.skip(),) * N_SHOWN
         look, asked = split(values)
         session = replace(session, asked=asked).looking(look)
         return self.shows((yield from self._runs.both(session, trust=asked.trust, strict=True)))
 
     # What shows a session
-
-    @property
-    def nothing(self) -> tuple[Any, ...]:
-        """Nothing new for any of the components that show a session."""
-        return (gr.skip(),) * 13
 
     def shows(self, session: Session) -> tuple[Any, ...]:
         """The values of everything that shows a session, in the order of the tab's parts."""
@@ -91,23 +89,10 @@ class Clicks:
             drawn(grid(session)),
             drawn(needs(session)),
             drawn(inspector_views.token_stack(session)),
-            self._matrix(session),
+            drawn(matrix_stack(session)) if session.look.part == "matrix" else gr.skip(),
         )
 
-    def _matrix(self, session: Session) -> Any:
-        """The whole matrix of the layer and head that are chosen, while it is seen."""
-        if session.look.part != "matrix":
-            return gr.skip()
-        if session.shown.looked.views is None:
-            note = {"title": None, "rows": [], "note": session.shown.looked.reason}
-            return drawn({"views": [view("none", "facts", note)], "of": None})
-        look = session.look
-        edited = session.shown is session.after
-        given = session.arguments(edited=edited) | {"layer": look.layer, "head": look.one_head}
-        found = result_of(self._runs.read("attention_matrix", AttentionMatrixRequest, given))
-        return drawn(matrix_stack(session, found))
-
-    # Clicks, which run no model
+    # Clicks; they run a model only for a matrix or a flow that is not there yet
 
     def choose(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A token was selected."""
@@ -130,19 +115,20 @@ class Clicks:
         return self._looked(replace(session, look=look))
 
     def _looked(self, session: Session) -> tuple[Any, ...]:
+        session = result_of(self._runs.with_matrix(session))
         look = session.look
         controls = (look.layer, look.head, look.layers, look.measure)
         return (*self.looks(session), *controls, session)
 
-    def look(self, session: Session | None, *values: Any) -> tuple[Any, ...]:
+    def look(self, known: Session | None, *values: Any) -> tuple[Any, ...]:
         """Another layer, head, measure or side: the same rows, shown otherwise."""
-        if session is None:
-            return (gr.skip(),) * 9
+        if known is None:
+            return (gr.skip(),) * N_LOOKED
         look, _ = split(values)
-        session = session.looking(look)
+        session: Session = known.looking(look)
         if look.measure == "flow" and not session.flow:
             session = result_of(self._runs.flowing(session))
-            assert session is not None
+        session = result_of(self._runs.with_matrix(session))
         return (
             *self.looks(session),
             drawn(inspector_views.next_stack(session)),
@@ -166,7 +152,7 @@ class Clicks:
         if session.query != len(session.tokens) - 1:
             note = {"title": None, "rows": [], "note": phrase("attention.string_at_end")}
             return (drawn({"views": [view("string", "facts", note)], "of": None}),)
-        text = typed.replace("·", " ")
+        text = typed_text(typed)
         given = session.arguments(edited=session.shown is session.after) | {"text": text, "k": 1}
         answer = result_of(self._runs.read("next_token", NextTokenRequest, given)).to_json()
         return (drawn(inspector_views.string_stack(answer["string"])),)
@@ -184,36 +170,44 @@ class Clicks:
         if session is None:
             return gr.skip()
         start = matrix_start(session)
-        sent = event._data if isinstance(event._data, dict) else {}
-        names = ("row", "column") if "row" in sent else ("query", "key")
+        names = ("row", "column") if "row" in carried(event) else ("query", "key")
         query, source = (
             start + index_of(event, name, len(session.tokens) - start) for name in names
         )
         return self._wish(session, query=query, source=source)
 
-    def act(self, event: gr.EventData, session: Session | None) -> Any:
-        """A button beside the next tokens or beside the selected token."""
-        sent = event._data if isinstance(event._data, dict) else {}
-        name = sent.get("name")
+    def act(self, event: gr.EventData, session: Session | None) -> tuple[Any, Any]:
+        """A button beside the next tokens or the selected one: a wish, and the typed target."""
+        name = carried(event).get("name")
         if session is None:
-            return gr.skip()
+            return gr.skip(), gr.skip()
+        appended = session.wish.append
         if name == "query":
-            return self._wish(session, query=session.source)
+            return self._wish(session, query=session.source), gr.skip()
         if name == "undo":
-            return self._wish(session, steps=session.wish.steps[:-1], query=-1)
+            return self._wish(session, append=appended[:-1], query=-1), gr.skip()
         if name == "untarget":
-            return self._wish(session, target=())
+            return self._wish(session, target=()), ""
         if session.candidate is None or name not in ("append", "target"):
-            return gr.skip()
-        top = session.shown.looked.next.top
-        token = int(top.ids[session.candidate])
+            return gr.skip(), gr.skip()
+        token = int(session.shown.looked.next.top.ids[session.candidate])
         if name == "target":
-            return self._wish(session, target=(token,))
-        step = Step(token, float(top.p[session.candidate]), session.candidate)
-        return self._wish(session, steps=(*session.wish.steps, step), query=-1, target=())
+            return self._wish(session, target=(token,)), ""
+        wish = self._wish(session, append=(*appended, token), query=-1, target=())
+        return wish, gr.skip()
 
     def _wish(self, session: Session, **changes: Any) -> Wish:
         changes = {"source": session.source, **changes, "serial": time.monotonic_ns()}
-        if "steps" in changes:
+        if "append" in changes:
             changes["source"] = None
         return replace(session.wish, **changes)
+
+
+def _wished(shared: dict[str, Any], wish: Wish | None, earlier: Session | None) -> Wish:
+    """What was clicked for this run: the wish where it is a new one, or still that of the text."""
+    place = place_of(shared)
+    if wish is None or wish.of != place:
+        return Wish(place)
+    if earlier is not None and wish.serial <= earlier.heard and earlier.wish != wish:
+        return Wish(place)
+    return wish

@@ -75,12 +75,16 @@ def compared(
                 "the one in the bar counted. Type one a line."
             )
         given = {name: value for name, value in shared.items() if name != "prompt"}
-        request = checked(AttentionCompareRequest, {**given, "prompts": prompts})
+        given |= {"prompts": prompts, "flow": look.measure == "flow"}
+        request = checked(AttentionCompareRequest, given)
     found = yield from runtime.steps("attention_compare", request)
     sessions = []
     for prompt, looked in zip(prompts, found, strict=True):
         own = {**shared, "prompt": prompt}
-        session = Session(own, Wish(place_of(own)), look, Asked(), Side(looked)).looking(look)
+        flow = None if looked.views is None else looked.views.flow
+        known = {} if flow is None else {"after": flow}
+        session = Session(own, Wish(place_of(own)), look, Asked(), Side(looked), flow=known)
+        session = session.looking(look)
         sessions.append(session)
     return (drawn(strips(sessions)),)
 

@@ -26,6 +26,8 @@ from tabs.shell import Shell
 from tabs.words import text
 
 LOOK, ASKED = Look(), Asked()
+DEMO_LAST = 5
+"""The last layer of the embedded model, until a run says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def above_tokens() -> dict[str, Component]:
         return {
             "measure": _picker("measure", MEASURES, LOOK),
             "layer": gr.Slider(
-                0, LOOK.layer, LOOK.layer, step=1, label=text("attention.layer"),
+                LOOK.layer, DEMO_LAST, LOOK.layer, step=1, label=text("attention.layer"),
                 elem_classes="lens-layer",
             ),
             "head": gr.Dropdown(

@@ -68,7 +68,7 @@ def _row(session: Session, found: Reading, token: dict[str, Any]) -> list[Any]:
         (token["bytes_hex"] or "").upper() or None,
         phrase(f"attention.kind_{token['kind']}"),
         value,
-        None if scored is None or at > session.query else short(scored[0]),
+        None if scored is None or at > session.query else short(scored[0][0]),
     ]
 
 
@@ -94,6 +94,7 @@ def tokenizer(session: Session) -> dict[str, Any]:
             "rows": [],
             "note": phrase("attention.no_tokenizer"),
         }
+    found = {**found, "unused_rows": len(session.after.looked.next.unused)}
     names = ("class", "length", "vocab_size", "special", "rows", "unused_rows")
     rows = [
         {
@@ -113,7 +114,7 @@ def conditions(session: Session) -> dict[str, Any]:
         f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in header["timing"].items()
     ]
     if side.attributed is not None:
-        seconds = sum(side.attributed.header["timing"].values())
+        seconds = sum(side.attributed.found.header["timing"].values())
         timing.append(f"{side.attributed.found.method} {seconds:.3f} s")
     views = side.looked.views
     rows = [
@@ -133,8 +134,12 @@ def matrix_start(session: Session) -> int:
     return max(0, stop - MAX_MAP)
 
 
-def matrix_stack(session: Session, found: AttentionMatrix) -> dict[str, Any]:
+def matrix_stack(session: Session) -> dict[str, Any]:
     """Where one head, or all heads of a layer on average, look from every position."""
+    if session.matrix is None:
+        note = {"title": None, "rows": [], "note": session.shown.looked.reason}
+        return {"views": [view("none", "facts", note)], "of": None}
+    found: AttentionMatrix = session.matrix[-1]
     start = matrix_start(session)
     stop = min(len(session.tokens), start + MAX_MAP)
     part = np.asarray(found.matrix, np.float32)[start:stop, start:stop]

@@ -11,9 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from lens_core.errors import NotExactError
+from lens_core.errors import InputError, NotExactError
+from tabs.attention.choices import Look
 from tabs.attention.session import Session
 from tabs.runtime import UserError
+from tabs.said import carried
 from tabs.viewers import drawn
 
 KINDS = {
@@ -26,8 +28,7 @@ KINDS = {
 
 def exported(event: gr.EventData, session: Session) -> tuple[str]:
     """The file that was asked for, for the browser to save."""
-    sent = event._data if isinstance(event._data, dict) else {}
-    name = sent.get("format")
+    name = carried(event).get("format")
     name = name if name in KINDS else "json"
     return (drawn({**_content(name, session), "serial": time.monotonic_ns()}),)
 
@@ -53,6 +54,24 @@ def record(session: Session) -> dict[str, Any]:
     trust = None if side.attributed is None else side.attributed.trust
     faithfulness = None if trust is None else trust.to_json()
     return {**found, "importance": importance, "faithfulness": faithfulness}
+
+
+def _check_drawable(look: Look) -> None:
+    """Refuse a picture of something else than what is seen.
+
+    Raises:
+        UserError: the picture knows the attention of one layer only.
+    """
+    plain = look.measure == "weight" and look.layers == "one" and look.head != "max"
+    if plain and not look.without_sinks:
+        return
+    raise UserError(
+        InputError(
+            f"A picture shows attention of one layer, by one head or the mean; the page shows "
+            f"{look.measure}, layers: {look.layers}, head: {look.head}. Choose attention and one "
+            "layer without rescaling, or save JSON or CSV, which have everything."
+        )
+    )
 
 
 def _table(session: Session) -> str:
@@ -81,6 +100,7 @@ def _figure(session: Session) -> Any:
     side, look = session.shown, session.look
     importance = None if side.attributed is None else side.attributed.found
     if side.looked.views is not None:
+        _check_drawable(look)
         options: dict[str, Any] = {"layer": look.layer, "head": look.one_head, "join": look.join}
         return attention_tokens(side.looked.views, importance=importance, **options)
     if importance is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabs.attention.session import Session
-from tabs.attention.strip_views import entry_at
+from tabs.attention.strip_views import asked_entry
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -38,14 +38,14 @@ def heads_map(session: Session) -> dict[str, Any]:
     """What every head of every layer pays to the selected token."""
     views = session.shown.looked.views
     assert views is not None
-    layers, tables = views.rows.layers, head_tables(views, session.source)
+    layers, tables = views.rows.layers, head_tables(views, session.group)
     cell = None
     if session.look.layers == "one" and session.look.one_head is not None:
         cell = [layers[::-1].index(session.look.layer), session.look.one_head]
     quantities = [_quantity(name, table) for name, table in tables.items()]
     return {
-        **_frame(session, views),
-        "title": {**phrase("attention.heads"), "entry": entry_at(session, session.source)},
+        **_frame(views),
+        "title": {**phrase("attention.heads"), "entry": asked_entry(session)},
         "card": "attention.heads_card",
         "columns": [_head(views, head) for head in range(session.n_heads)],
         "tokens": [[None] * session.n_heads for _ in layers],
@@ -57,12 +57,12 @@ def heads_map(session: Session) -> dict[str, Any]:
     }
 
 
-def head_tables(views: AttentionViews, source: int) -> dict[str, np.ndarray]:
-    """[layer, head] of every quantity; norms only where the model allows them."""
+def head_tables(views: AttentionViews, group: list[int]) -> dict[str, np.ndarray]:
+    """[layer, head] of every quantity, summed over the tokens; norms where there are any."""
     rows = views.rows
-    found = {"weight": rows.rows[:, 0, :, source]}
+    found = {"weight": rows.rows[:, 0][..., group].sum(-1)}
     if views.norms is not None:
-        found["norm"] = views.norms[:, :, source]
+        found["norm"] = views.norms[..., group].sum(-1)
     return {
         **found,
         "entropy": rows.entropy[:, 0],
@@ -83,7 +83,7 @@ def depth_map(session: Session) -> dict[str, Any]:
     name = session.look.quantity if session.look.quantity in tables else "weight"
     cut = phrase("attention.depth_cut", first=columns.start) if columns.start else None
     return {
-        **_frame(session, views),
+        **_frame(views),
         "title": phrase("attention.depth"),
         "card": "attention.depth_card",
         "columns": [{"token": session.tokens[at], "position": at} for at in columns],
@@ -96,7 +96,7 @@ def depth_map(session: Session) -> dict[str, Any]:
     }
 
 
-def _frame(session: Session, views: AttentionViews) -> dict[str, Any]:
+def _frame(views: AttentionViews) -> dict[str, Any]:
     rows = [{"label": f"L{layer}", "title": f"L{layer}"} for layer in views.rows.layers[::-1]]
     return {
         "state": "done",

@@ -67,7 +67,7 @@ def importance_strip(session: Session, side: Side, found: Attribution) -> dict[s
         "query": found.query,
         "selected": session.source,
         "sinks": [],
-        "prediction": prediction(side, 1) if found.query == session.query else None,
+        "prediction": prediction(side, 1),
         "high": max(values, default=1.0) or 1.0,
         "sink": None,
         "notes": found.header["warnings"],

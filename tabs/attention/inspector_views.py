@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from tabs.attention.needs_views import importance_at
-from tabs.attention.reading import FORMATS, groups, reading
+from tabs.attention.reading import FORMATS, reading
 from tabs.attention.session import Session
 from tabs.attention.stacks import view
-from tabs.attention.strip_views import entry_at
+from tabs.attention.strip_views import asked_entry, entry_at
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
@@ -82,9 +82,9 @@ def next_facts(session: Session) -> dict[str, Any]:
     if len(following.unused):
         unused = phrase("attention.unused", n=f"{len(following.unused):,}")
         rows.append({"label": unused, "value": f"{top.unused_p:.1e}".replace("-", "−")})
-    if session.wish.steps:
+    if session.wish.append:
         vocab = session.after.looked.next.vocab
-        entries = [vocab[str(step.id)] for step in session.wish.steps]
+        entries = [vocab[str(token)] for token in session.wish.append]
         rows.append({"label": phrase("attention.fact_appended"), "value": {"entries": entries}})
     return {"title": None, "rows": rows, "buttons": next_buttons(session), "note": None}
 
@@ -100,7 +100,7 @@ def next_buttons(session: Session) -> list[dict[str, Any]]:
         found.append({"name": "target", "label": phrase("attention.explain"), "entry": entry})
     if session.wish.target:
         found.append({"name": "untarget", "label": phrase("attention.explain_own")})
-    if session.wish.steps:
+    if session.wish.append:
         found.append({"name": "undo", "label": phrase("attention.undo")})
     return found
 
@@ -109,7 +109,7 @@ def token_stack(session: Session) -> dict[str, Any]:
     """The selected token: what it is, what it gets, and that layer by layer."""
     views = [view("token", "facts", token_facts(session))]
     if session.source <= session.query and session.shown.looked.views is not None:
-        entry = entry_at(session, session.source)
+        entry = asked_entry(session)
         how = phrase("attention.course_how")
         head = {"title": {**phrase("attention.course"), "entry": entry}, "how": how}
         views += [view("head", "heading", head), view("course", "chart", course(session))]
@@ -118,7 +118,7 @@ def token_stack(session: Session) -> dict[str, Any]:
 
 def token_facts(session: Session) -> dict[str, Any]:
     """Everything about the selected token and the tokens of its character."""
-    at = next(group for group in groups(session.tokens, join=True) if session.source in group)
+    at = session.group
     tokens = [session.tokens[i] for i in at]
     own = session.tokens[session.source]
     rows: list[tuple[str, Any]] = [
@@ -152,8 +152,8 @@ def _values(session: Session, at: list[int]) -> list[tuple[str, Any]]:
         rows.append((measure, " + ".join(parts) if found.divisor is None else " · ".join(parts)))
     scored = importance_at(session.shown.attributed, at)
     if scored is not None and session.source <= session.query:
-        score, name = scored
-        text = f"{score:+.3f}".replace("-", "−")
+        scores, name = scored
+        text = " · ".join(f"{score:+.3f}" for score in scores).replace("-", "−")
         value = phrase("attention.with_unit", value=text, unit=phrase(f"attention.unit_{name}"))
         rows.append(("importance", value))
     return rows
@@ -180,7 +180,7 @@ def course(session: Session) -> dict[str, Any]:
         measure = "weight"
     if session.shown is session.before:
         before = None
-    figure = attention_course(views, session.source, measure=measure, before=before, words=SHORT)
+    figure = attention_course(views, session.group, measure=measure, before=before, words=SHORT)
     return {
         "figure": figure_json(figure),
         "name": "attention-by-layer",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabs.attention.reading import Reading, reading
+from lens_core.bounds import LARGEST_GAP
+from tabs.attention.reading import FORMATS, Reading, reading
 from tabs.attention.session import Session
 from tabs.logit_lens.views import short
 from tabs.words import phrase
@@ -15,9 +16,6 @@ from tabs.words import phrase
 if TYPE_CHECKING:
     from lens_core import Attribution
     from tabs.attention_operations import Attributed
-
-LARGEST_GAP = 0.05
-"""Relative; above it a badge warns."""
 
 
 def needs(session: Session) -> dict[str, Any]:
@@ -38,7 +36,7 @@ def needs(session: Session) -> dict[str, Any]:
         "rows": rows,
         "missing": None,
         "left": phrase(f"attention.quantity_{session.look.measure}"),
-        "left_format": "percent" if session.look.measure != "norm" else "number",
+        "left_format": FORMATS[session.look.measure],
         "right": phrase(f"attention.score_{found.score}"),
         "target": target_entry(found),
         "badge": gap_badge(found),
@@ -120,12 +118,14 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def importance_at(attributed: Attributed | None, at: list[int]) -> tuple[float, str] | None:
-    """The score of the feature that holds a token, and the name of the score."""
+def importance_at(attributed: Attributed | None, at: list[int]) -> tuple[list[float], str] | None:
+    """The scores of the features that tokens belong to, each once, and the name of the score."""
     if attributed is None:
         return None
     found = attributed.found
-    for feature, score in zip(found.features, found.scores, strict=True):
-        if feature.start <= at[0] < feature.stop and math.isfinite(float(score)):
-            return float(score), found.score
-    return None
+    scores = [
+        float(score)
+        for feature, score in zip(found.features, found.scores, strict=True)
+        if any(feature.start <= one < feature.stop for one in at) and math.isfinite(float(score))
+    ]
+    return (scores, found.score) if scores else None

@@ -22,6 +22,7 @@ METHODS = ("occlusion", "shapley")
 TIERS = ("auto", "1", "2", "3")
 DISTANCES = ("edit", "exact", "chrf")
 MASKS = ("", "…", "[MASK]", "neighbour")
+UNLINKED = ("api_key", "base_url")
 KEPT = 2000
 """Answers that a visitor's session keeps, so that the same run costs nothing again."""
 
@@ -30,8 +31,8 @@ def build(shell: Shell) -> None:
     """Lay it out in the current Gradio context and wire it."""
     panel_head("remote.title", "remote.how")
     fields = _address() | _masking() | _more()
-    # A link must never carry the key.
-    linked = {name: field for name, field in fields.items() if name != "api_key"}
+    # A link carries no key, and must not choose where a visitor sends one.
+    linked = {name: field for name, field in fields.items() if name not in UNLINKED}
     for name, field in linked.items():
         shell.option(f"remote_{name}", field)
     with gr.Row(elem_classes="lens-toolbar"):

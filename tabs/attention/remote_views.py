@@ -9,6 +9,9 @@ from tabs.graph.views import table
 from tabs.logit_lens.views import short
 from tabs.words import phrase
 
+SURE = 2.0
+"""Standard errors that a sampled value must be away from 0."""
+
 Features = list[dict[str, Any]]
 
 
@@ -34,9 +37,14 @@ def result_stack(found: dict[str, Any]) -> dict[str, Any]:
     views = [
         view("strip", "attention_tokens", strip(found)),
         view("facts", "facts", facts(found)),
-        view("table", "table", features_table(found["features"])),
+        view("table", "table", features_table(found["features"], judged=_judged(found))),
     ]
     return {"views": views, "of": None}
+
+
+def _judged(found: dict[str, Any]) -> bool:
+    """Whether it can be said what is more than noise."""
+    return found["noise"]["n"] > 0 or found["tier"] == 1
 
 
 def strip(found: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +65,7 @@ def strip(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "state": "done",
         "title": phrase("remote.strip"),
-        "how": phrase(f"remote.strip_how_{'nats' if found['tier'] < 3 else 'distance'}"),
+        "how": phrase(f"remote.strip_how_{_kind(found)}"),
         "tokens": [_record(i, piece) for i, (piece, _) in enumerate(pieces)],
         "n_prompt": None,
         "boxes": [{"at": [i], "value": _short(value)} for i, (_, value) in enumerate(pieces)],
@@ -74,6 +82,13 @@ def strip(found: dict[str, Any]) -> dict[str, Any]:
         "notes": found["warnings"],
         "exports": False,
     }
+
+
+def _kind(found: dict[str, Any]) -> str:
+    """What the numbers are."""
+    if found["sharing"] is not None:
+        return "shares"
+    return "nats" if found["tier"] < 3 else "distance"
 
 
 def _outer(features: Features) -> Features:
@@ -102,18 +117,30 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
     if noise["n"]:
         said = {"n": noise["n"], "mean": f"{noise['mean']:.3f}", "most": f"{noise['max']:.3f}"}
         rows.insert(3, _row("noise", phrase("remote.noise_of", **said)))
-    sharing = found.get("sharing")
-    if sharing is not None and sharing["completeness_gap"] is not None:
+    sharing = found["sharing"]
+    if sharing is not None:
+        name = "remote.exact_sets" if sharing["orders"] is None else "remote.orders"
+        sets = phrase(name, sets=f"{sharing['sets']:,}", orders=sharing["orders"])
+        rows.append(_row("sets", sets))
         rows.append(_row("gap", f"{sharing['completeness_gap']:+.3g}".replace("-", "−")))
-    note = phrase("remote.noise_note") if noise["n"] else phrase("remote.exact_note")
-    return {"title": phrase("remote.measured"), "rows": rows, "note": note}
+    return {"title": phrase("remote.measured"), "rows": rows, "note": _note(found)}
 
 
-def features_table(features: Features) -> dict[str, Any]:
+def _note(found: dict[str, Any]) -> dict[str, Any]:
+    """What was done about the noise."""
+    if found["noise"]["n"]:
+        return phrase("remote.noise_note")
+    return phrase("remote.exact_note" if found["tier"] == 1 else "remote.no_noise_note")
+
+
+def features_table(features: Features, *, judged: bool = True) -> dict[str, Any]:
     """Every part with its importance, its interval, and whether it is more than noise."""
+    sampled = any(one["standard_error"] is not None for one in features)
+    error = [_column("error", "number", digits=3, phone=True)] if sampled else []
     columns = [
         _column("part", "mono", phone=True),
         _column("importance", "signed", digits=3, phone=True),
+        *error,
         _column("low", "number", digits=3),
         _column("high", "number", digits=3),
         _column("verdict", "text", phone=True),
@@ -123,9 +150,10 @@ def features_table(features: Features) -> dict[str, Any]:
         [
             ("  " if one["parent"] is not None else "") + one["text"],
             _short(one["importance"]),
+            *([_short(one["standard_error"])] if sampled else []),
             _short(one["low"]),
             _short(one["high"]),
-            _verdict(one),
+            _verdict(one) if judged else None,
             one["answer"],
         ]
         for one in features
@@ -135,6 +163,9 @@ def features_table(features: Features) -> dict[str, Any]:
 
 
 def _verdict(one: dict[str, Any]) -> dict[str, Any]:
+    error = one["standard_error"]
+    if error is not None and abs(one["importance"]) <= SURE * error:
+        return {"text": phrase("remote.within_error"), "tone": "check"}
     if not one["above_noise"]:
         return {"text": phrase("remote.within_noise"), "tone": "plain"}
     name = "remote.changes" if one["flip"] else "remote.above_noise"

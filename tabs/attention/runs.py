@@ -6,10 +6,15 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from tabs.attention.choices import Asked, Look
+from tabs.attention.choices import LAST, Asked, Look
 from tabs.attention.reading import reading, sinks_of
 from tabs.attention.session import Session, Side, Wish
-from tabs.attention_requests import AttentionViewRequest, AttributionViewRequest
+from tabs.attention_requests import (
+    MAX_FLOW,
+    AttentionMatrixRequest,
+    AttentionViewRequest,
+    AttributionViewRequest,
+)
 from tabs.background import Progress
 from tabs.requests import checked
 from tabs.runtime import Runtime, UserError, user_errors
@@ -20,7 +25,6 @@ PATIENCE_S = 6.0
 """It is left out where it would take longer than this, as the forward pass lets guess."""
 OCCLUSION, TRUST = 0.45, 4.0
 """Forward passes that a token's occlusion costs, and the random rankings beside it."""
-MOST_FLOW = 32
 
 Working = Generator[Progress, None, Session]
 
@@ -35,36 +39,35 @@ class Runs:
         self,
         shared: dict[str, Any],
         wish: Wish,
-        before: Session | None,
+        earlier: Session | None,
         look: Look,
         asked: Asked,
     ) -> Working:
         """A new run: the rows, the next token, and what is selected in them."""
-        given = {**shared, "append": wish.append, "query": wish.query}
+        given = {**shared, "append": list(wish.append), "query": wish.query}
         after = Side((yield from self.read("attention_view", AttentionViewRequest, given)))
         old = None
         if shared["edit"] is not None:
             given["edit"] = None
             old = Side((yield from self.read("attention_view", AttentionViewRequest, given)))
-        session = Session(shared, wish, look, asked, after, old)
+        if earlier is not None and earlier.shared["model"] != shared["model"]:
+            # Who looked at the last layer looks at the last layer.
+            look = replace(look, layer=LAST) if look.layer == earlier.layers[-1] else look
+        session = Session(shared, wish, look, asked, after, old).looking(look)
         source = wish.source
-        if source is None and before is not None and before.tokens == session.tokens:
-            source = before.source
-        if before is None or before.shared["model"] != shared["model"]:
-            last = Look.layer if before is None else before.n_layers - 1
-            if look.layer >= last:
-                look = replace(look, layer=session.n_layers - 1)
-        session = session.looking(look)
+        if earlier is not None and earlier.tokens == session.tokens:
+            source = earlier.source if earlier.wish == wish or source is None else source
         if source is None:
             source = _most_looked_at(session)
         session = replace(session, source=source)
         if look.measure == "flow":
             session = yield from self.flowing(session)
-        return session
+        return (yield from self.with_matrix(session))
 
     def measured(self, session: Session) -> Working:
         """The session with importance, where it can be measured without being asked for."""
         seconds = sum(session.after.looked.header["timing"].values()) * (session.query + 1)
+        seconds *= 1 if session.before is None else 2
         if not session.asked.always or session.query >= MOST_TOKENS:
             return session
         if seconds * OCCLUSION > PATIENCE_S:
@@ -101,7 +104,7 @@ class Runs:
 
     def flowing(self, session: Session) -> Working:
         """The session with the flow of both sides; without it where the prompt is too long."""
-        if len(session.tokens) > MOST_FLOW:
+        if len(session.tokens) > MAX_FLOW:
             return session
         flow = {}
         sides = {"after": True} | ({} if session.before is None else {"before": False})
@@ -111,6 +114,18 @@ class Runs:
             if found.views is not None and found.views.flow is not None:
                 flow[name] = found.views.flow
         return replace(session, flow=flow)
+
+    def with_matrix(self, session: Session) -> Working:
+        """The session with the matrix of its layer and head, which is fetched once."""
+        look = session.look
+        edited = session.shown is session.after
+        key = (edited, look.layer, look.one_head)
+        known = session.matrix is not None and session.matrix[:-1] == key
+        if look.part != "matrix" or known or session.shown.looked.views is None:
+            return session
+        given = session.arguments(edited=edited) | {"layer": look.layer, "head": look.one_head}
+        found = yield from self.read("attention_matrix", AttentionMatrixRequest, given)
+        return replace(session, matrix=(*key, found))
 
     def read(self, op: str, kind: Any, arguments: dict[str, Any]) -> Generator[Progress, None, Any]:
         """The result of an operation.

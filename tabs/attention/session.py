@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A token that was appended to the prompt, as likely as it was then."""
-
-    id: int
-    p: float
-    rank: int
-
-
-@dataclass(frozen=True)
 class Wish:
     """What was clicked for the next run; it holds for one prompt."""
 
@@ -32,18 +23,14 @@ class Wish:
     """Model, prompt, template and special tokens."""
     query: int = -1
     """Counted from the end of prompt and appended tokens when negative."""
-    steps: tuple[Step, ...] = ()
+    append: tuple[int, ...] = ()
+    """Ids that follow the prompt."""
     target: tuple[int, ...] = ()
     """Token whose importance is measured; the model's own prediction when there is none."""
     source: int | None = None
     """The token to ask about; the one that was, or the most looked at, when None."""
     serial: int = 0
     """Makes a wish that repeats another one a new one."""
-
-    @property
-    def append(self) -> list[int]:
-        """The ids that follow the prompt."""
-        return [step.id for step in self.steps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +60,10 @@ class Session:
     """The place of the next token that was chosen among the listed ones."""
     flow: dict[str, Any] = field(default_factory=dict)
     """Side -> the flow, once it was asked for."""
+    matrix: tuple[Any, ...] | None = None
+    """(side, layer, head, matrix) of the one that was fetched last."""
+    heard: int = 0
+    """The serial of the last wish: an older one is not fulfilled again."""
 
     @property
     def shown(self) -> Side:
@@ -90,6 +81,14 @@ class Session:
     def tokens(self) -> list[dict[str, Any]]:
         """The records of prompt and appended tokens."""
         return self.after.looked.header["input"]["tokens"]
+
+    @property
+    def group(self) -> list[int]:
+        """The selected token, with those of its character where these are joined."""
+        own = self.tokens[self.source]
+        if not self.look.join:
+            return [self.source]
+        return [token["i"] for token in self.tokens if token["cluster"] == own["cluster"]]
 
     @property
     def query(self) -> int:
@@ -113,8 +112,10 @@ class Session:
         head = look.head
         if look.one_head is not None and look.one_head >= self.n_heads:
             head = "mean"
-        layer = min(layers, key=lambda one: abs(one - look.layer))
-        candidate = self.candidate if look.side == self.look.side else None
+        wanted = layers[-1] if look.layer < 0 else look.layer
+        layer = min(layers, key=lambda one: abs(one - wanted))
+        kept = look.side == self.look.side and (self.candidate or 0) < look.k
+        candidate = self.candidate if kept else None
         return replace(self, look=replace(look, layer=layer, head=head), candidate=candidate)
 
     @property
@@ -125,7 +126,7 @@ class Session:
     def arguments(self, *, edited: bool = True) -> dict[str, Any]:
         """The shared arguments of a request, with what was appended."""
         edit = self.shared["edit"] if edited else None
-        return {**self.shared, "edit": edit, "append": self.wish.append}
+        return {**self.shared, "edit": edit, "append": list(self.wish.append)}
 
 
 def place_of(shared: dict[str, Any]) -> tuple[Any, ...]:

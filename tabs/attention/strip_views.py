@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from tabs.attention.choices import THROUGH
@@ -24,14 +25,12 @@ def strip(session: Session) -> dict[str, Any]:
         return {**_frame(session, side), "missing": found.reason, "boxes": _plain(session)}
     boxes = groups(session.tokens, join=session.look.join)
     other = None if session.other is None else reading(session, session.other)
-    through = session.look.measure in THROUGH
     return {
         **_frame(session, side),
         "boxes": [_box(session, found, other, at) for at in boxes],
         "high": short(largest(session, found, boxes) or 1.0),
         "sink": None if found.sink is None else short(found.sink),
         "notes": notes(session, side, found),
-        "through": through,
     }
 
 
@@ -69,6 +68,14 @@ def title(session: Session) -> dict[str, Any]:
 def entry_at(session: Session, position: int) -> dict[str, Any]:
     """The vocabulary entry of the token at a position."""
     return session.after.looked.next.vocab[str(session.tokens[position]["id"])]
+
+
+def asked_entry(session: Session) -> dict[str, Any]:
+    """The selected token, or the character that it is a part of, as a vocabulary entry."""
+    if len(session.group) == 1:
+        return entry_at(session, session.source)
+    text = session.tokens[session.source]["cluster_text"]
+    return {"text": text, "bytes": base64.b64encode(text.encode()).decode()}
 
 
 def prediction(side: Side, count: int) -> dict[str, Any]:

@@ -145,10 +145,10 @@ def _wire_runs(shell: Shell, chosen: Controls, parts: Parts, clicks: Clicks) -> 
         outputs=parts.run,
         rerun=[wish.change],
     )
+    for event in (parts.next.act, parts.token.act):
+        event(clicks.act, inputs=[parts.session], outputs=[wish, chosen.target], **PRIVATE)
     for event, handler in (
         (shell.strip.attention, clicks.look_from),
-        (parts.next.act, clicks.act),
-        (parts.token.act, clicks.act),
         (parts.matrix.choose, clicks.matrix_cell),
         (parts.matrix.select, clicks.matrix_cell),
     ):
@@ -157,7 +157,7 @@ def _wire_runs(shell: Shell, chosen: Controls, parts: Parts, clicks: Clicks) -> 
 
 
 def _wire_looks(shell: Shell, chosen: Controls, parts: Parts, clicks: Clicks) -> None:
-    """Clicks and choices that run no model."""
+    """Clicks and choices that read what is there."""
     controls_too = [chosen.layer, chosen.head, chosen.layers, chosen.measure]
     outputs = [*parts.looks, *controls_too, parts.session]
     for event, handler in (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lens_core.bounds import CHANCE
 from tabs.attention.stacks import column
 from tabs.graph.views import table
 from tabs.logit_lens.views import short
@@ -14,8 +15,6 @@ from tabs.words import phrase
 if TYPE_CHECKING:
     from lens_core import Faithfulness
 
-CHANCE = 0.05
-"""A ranking beats chance when a random one is as good no more often than this."""
 TRUST = ("comprehensiveness", "sufficiency", "deletion_area")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tabs.typed import typed_text
+
 SIGNED = ("projection", "logit")
 """Metrics whose shares have signs, so that what is left of them cannot be rescaled."""
 LAST = "-1"
@@ -47,7 +49,7 @@ class Chosen:
     def tokens(self) -> dict[str, str | None]:
         """The token whose logit is looked at, and the one it is compared with."""
         typed = {"target": self.target, "foil": self.foil}
-        return {name: text.replace("·", " ") if text else None for name, text in typed.items()}
+        return {name: typed_text(text) if text else None for name, text in typed.items()}
 
     def measure(self) -> dict[str, Any]:
         """How contributions are measured."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tabs.typed import typed_text
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -58,7 +60,7 @@ class Chosen:
             "k": self.k,
             "components": ["embed", component] if component == "resid_post" else [component],
             "stride": int(self.stride),
-            "targets": [self.target.replace("·", " ")] if self.target else [],
+            "targets": [typed_text(self.target)] if self.target else [],
             "track_position": None,
         }
 

@@ -18,6 +18,7 @@ from tabs.requests import LogitLensRequest, checked
 from tabs.runtime import Runtime, UserError, result_of, user_errors
 from tabs.said import index_of
 from tabs.shell import Shown
+from tabs.typed import typed_text
 from tabs.viewers import drawn
 from tabs.words import phrase
 
@@ -178,8 +179,8 @@ class Clicks:
     def _position(self, session: Session, typed: str | None) -> Reading:
         """The result of one position, with every token that is followed."""
         chosen = session.chosen
-        first = [typed.replace("·", " ")] if typed else []
-        target: list[Any] = [chosen.target.replace("·", " ")] if chosen.target else []
+        first = [typed_text(typed)] if typed else []
+        target: list[Any] = [typed_text(chosen.target)] if chosen.target else []
         target = target if session.target is None else [session.target]
         targets = [*first, *target, *(token for line in session.pinned for token in line)]
         arguments = {

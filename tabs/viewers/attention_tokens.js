@@ -15,12 +15,7 @@ const ARCS = 40; // boxes up to which lines show where the query looks
 const FORMATS = { json: "JSON", csv: "CSV", html: "HTML", png: "PNG" };
 const CURVES = { linear: (x) => x, sqrt: Math.sqrt, log: (x) => Math.log1p(99 * x) / Math.log(100) };
 
-function amount({ format }, value) {
-  if (value === null || value === undefined) return "–";
-  if (format === "percent") return percent(value);
-  if (format === "signed") return signed(value, 3);
-  return format === "times" ? `${number(value, 2)}×` : number(value, 3);
-}
+const amount = ({ format }, value) => lens.amount(format, value);
 
 // The same where there is little room.
 const short = (value, x) => (value.format === "percent" && x >= 0.001 ? (100 * x).toFixed(1) : amount(value, x));

@@ -1,7 +1,7 @@
 // Two sides of every part of a prompt: how much is looked there, and what the prediction loses without it.
 // Takes {"title", "how", "tokens": [record], "rows": [{"at": [positions], "left", "right", "error" (standard),
 // "before", "flip": the prediction is another one without it}], "left", "right": phrases of the two sides,
-// "left_format": "percent" | "number", "target": vocabulary entry, "badge": {"state", "text"}, "notes": [phrase], "missing": phrase shown
+// "left_format": "percent" | "number" | "times", "target": vocabulary entry, "badge": {"state", "text"}, "notes": [phrase], "missing": phrase shown
 // instead}. A row without numbers is behind the query. Triggers "choose" {position} and "measure" {}.
 const { button, chip, heading, make, mount, number, percent, phrase, recordChip, refill, seen, signed, t, tokenText } = lens;
 
@@ -38,7 +38,7 @@ function tokenOf({ tokens }, at) {
 }
 
 function rowOf(value, row, most, choose) {
-  const write = value.left_format === "percent" ? percent : number;
+  const write = (x) => lens.amount(value.left_format, x, 2);
   const { at, left, right, error, before, flip } = row;
   const spread = error ? ` ± ${number(error, 2)}` : "";
   const leftText = left === null ? "–" : write(left);
@@ -60,7 +60,7 @@ function rowOf(value, row, most, choose) {
 function headOf(value) {
   const right = make("span", "", phrase(value.right));
   if (value.target) right.append(" · ", chip(value.target));
-  return make("div", "need ends", make("span", "half left", make("span", "", phrase(value.left))), make("span", "gap"), make("span", "half right", right), make("span", "flip"));
+  return make("div", "need ends", make("span", "half left", make("span", "", phrase(value.left))), make("span"), make("span", "half right", right), make("span", "flip"));
 }
 
 lens.viewers.needs = ({ element, props, watch, trigger }) =>
@@ -71,7 +71,7 @@ lens.viewers.needs = ({ element, props, watch, trigger }) =>
       return refill(root, title, make("p", "missing", phrase(value.missing)), act);
     }
     const rows = kept(value.rows);
-    const largest = (name) => Math.max(0, ...rows.flatMap((row) => [Math.abs(row[name] ?? 0)]));
+    const largest = (name) => Math.max(0, ...rows.map((row) => Math.abs(row[name] ?? 0)));
     const most = { left: largest("left"), right: Math.max(largest("right"), largest("before")) };
     const list = make("div", "rows", ...rows.map((row) => rowOf(value, row, most, (position) => trigger("choose", { position }))));
     const left = value.rows.length - rows.length;

@@ -147,10 +147,18 @@ function number(value, digits = 2) {
 // A number that says its direction.
 const signed = (value, digits = 2) => `${value > 0 ? "+" : ""}${number(value, digits)}`;
 
+// A value of a row of attention: a share, a length, or how many times as much as usual.
+function amount(format, value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  if (format === "percent") return percent(value);
+  if (format === "signed") return signed(value, digits);
+  return format === "times" ? `${number(value, 2)}×` : number(value, digits);
+}
+
 // A token of the prompt on a chip; also for the viewers after this one.
 function recordChip(token) {
   const special = token.kind === "special" || token.kind === "pad";
   return make("span", special ? "chip special" : "chip", recordText(token));
 }
 
-Object.assign(lens, { bytesText, chip, heading, make, number, percent, recordChip, recordText, refill, seen, signed, svg, tokenText, vocabText });
+Object.assign(lens, { amount, bytesText, chip, heading, make, number, percent, recordChip, recordText, refill, seen, signed, svg, tokenText, vocabText });
