@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from lens_core.errors import InputError
@@ -51,7 +51,7 @@ class Pair:
         for name in ("sentence1", "sentence2"):
             if not isinstance(record.get(name), str):
                 raise InputError(f"{name} is {record.get(name)!r}; a pair has two texts.")
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         values = {name: value for name, value in record.items() if name in known}
         edit = values.get("edit")
         return cls(**{**values, "edit": None if edit is None else tuple(edit)})
@@ -100,3 +100,38 @@ class Alignment:
     def last(self) -> tuple[int, int]:
         """The last positions of both sides, where the next token is read."""
         return len(self.ids1) - 1, len(self.ids2) - 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that became no pair."""
+
+    place: str
+    """Where it stands, such as "line 3"."""
+    what: str
+    """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """The pairs of one source, and what in it is none."""
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[Problem, ...] = ()
+    """Bad rows in the order of the file; the rest was read all the same."""
+    format: str = ""
+    """original, jsonl, blimp or csv; empty for pairs that were made."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the original's file says about itself."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain Python values."""
+        return {
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "problems": [asdict(problem) for problem in self.problems],
+            "format": self.format,
+            "metadata": dict(self.metadata),
+        }

@@ -1,0 +1,159 @@
+"""Pairs as a stream: read a window of them, run it, keep its metrics, write its states away."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from lens_core.difference.metrics import OF_LENS, OF_STATES, lens_divergences, state_metrics
+from lens_core.difference.options import Options
+from lens_core.difference.reading import Group, LeftOut, PairOrAligned, ReadyPair, read_pairs
+from lens_core.difference.result import PairStep
+from lens_core.difference.running import Ids, states_at
+from lens_core.difference.store import StateFile
+from lens_core.difference.units import PairKey, pair_key
+from lens_core.errors import InputError
+from lens_core.models import LoadedModel
+from lens_core.progress import while_done
+
+WINDOW = 64
+"""Pairs whose states are in memory together."""
+
+
+@dataclass(eq=False)
+class Collected:
+    """What is kept of every pair: nothing that grows with d_model."""
+
+    ready: list[ReadyPair] = field(default_factory=list)
+    keys: list[PairKey] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """By metric, one array [pair, site] a window."""
+    prefix_rel_err: float | None = None
+
+    def metrics(self) -> dict[str, Float[np.ndarray, "pair site"]]:
+        """By name."""
+        return {name: np.concatenate(rows) for name, rows in self.rows.items()}
+
+
+def collect(
+    loaded: LoadedModel, pairs: Iterable[PairOrAligned], options: Options, states: StateFile
+) -> Generator[PairStep, None, Collected]:
+    """Run all pairs, a window at a time, and answer what was collected.
+
+    Raises:
+        InputError: no pair could be read, or the edits changed on the way.
+    """
+    total = len(pairs) if hasattr(pairs, "__len__") else None  # type: ignore[arg-type]
+    edits, found = loaded.active_edits, Collected()
+    stream = read_pairs(
+        loaded,
+        pairs,
+        readout=options.readout,
+        max_tokens=options.max_tokens,
+        template=options.template,
+        special=options.special,
+    )
+    while window := list(islice(stream, WINDOW)):
+        if loaded.active_edits != edits:
+            raise InputError("The edits changed while pairs were compared; start again.")
+        before = len(found.ready) + len(found.left_out)
+        found.left_out += [one for one in window if isinstance(one, LeftOut)]
+        ready = [one for one in window if isinstance(one, ReadyPair)]
+        # Without a known total the share still grows from window to window.
+        with while_done("prompt", before, before + len(window) if total is None else total):
+            if ready:
+                _add_window(loaded, ready, options, found, states)
+        done = len(found.ready) + len(found.left_out)
+        yield PairStep("pairs", done, total, len(found.left_out))
+    if not found.ready:
+        reason = f" The first: {found.left_out[0].reason}" if found.left_out else ""
+        raise InputError(
+            f"None of {len(found.left_out)} pairs can be compared; the least is 1.{reason}"
+        )
+    return found
+
+
+def _add_window(
+    loaded: LoadedModel,
+    ready: list[ReadyPair],
+    options: Options,
+    found: Collected,
+    states: StateFile,
+) -> None:
+    both = _window_states(loaded, ready, options, found)
+    for name, rows in _window_metrics(loaded, both, options).items():
+        found.rows.setdefault(name, []).append(rows.astype(np.float32))
+    found.ready += ready
+    found.keys += [pair_key(loaded, one) for one in ready]
+    states.append(both)
+
+
+def _window_states(
+    loaded: LoadedModel, ready: list[ReadyPair], options: Options, found: Collected
+) -> Float[np.ndarray, "pair side site d_model"]:
+    wanted: dict[Ids, dict[Group, None]] = {}
+    checks = [_before_edit(one) for one in ready]
+    for one, check in zip(ready, checks, strict=True):
+        for ids, group in zip(one.sides, one.groups, strict=True):
+            groups = wanted.setdefault(ids, {})
+            groups[group] = None
+            if check is not None:
+                groups[check] = None
+    texts = {ids: tuple(groups) for ids, groups in wanted.items()}
+    seen = states_at(loaded, texts, options.sites, batch_tokens=options.batch_tokens)
+    for one, check in zip(ready, checks, strict=True):
+        if check is not None:
+            first, second = (seen[ids, check] for ids in one.sides)
+            _check_prefix(found, first, second)
+    return np.stack(
+        [
+            np.stack([seen[ids, group] for ids, group in zip(one.sides, one.groups, strict=True)])
+            for one in ready
+        ]
+    )
+
+
+def _before_edit(one: ReadyPair) -> Group | None:
+    """The last position of the prefix, where both sides must be equal by causality."""
+    at = one.alignment.prefix - 1
+    return None if at < 0 or one.same else (at,)
+
+
+def _check_prefix(found: Collected, first: np.ndarray, second: np.ndarray) -> None:
+    size = np.maximum(np.abs(first).max(-1), 1e-30)
+    error = float((np.abs(first - second).max(-1) / size).max())
+    known = found.prefix_rel_err
+    found.prefix_rel_err = error if known is None or not error <= known else known
+
+
+def _window_metrics(
+    loaded: LoadedModel, both: Float[np.ndarray, "pair side site d_model"], options: Options
+) -> dict[str, np.ndarray]:
+    """What can be said of these pairs without the others, [pair, site]."""
+    shape = (len(both), len(options.sites))
+    found = {name: np.full(shape, np.nan) for name in (*OF_STATES, *OF_LENS)}
+    for site in range(shape[1]):
+        for name, values in state_metrics(both[:, 0, site], both[:, 1, site]).items():
+            found[name][:, site] = values
+    if options.lens:
+        read = [at for at, (component, _) in enumerate(options.sites) if component == "resid_post"]
+        for name, values in zip(OF_LENS, _lens(loaded, both[:, :, read]), strict=True):
+            found[name][:, read] = values
+    return found
+
+
+def _lens(
+    loaded: LoadedModel, both: Float[np.ndarray, "pair side site d_model"]
+) -> Float[np.ndarray, "metric pair site"]:
+    width = both.shape[-1]
+    sides = [torch.from_numpy(np.ascontiguousarray(both[:, side])) for side in (0, 1)]
+    first, second = (one.reshape(-1, width) for one in sides)
+    with loaded.lock:
+        found = lens_divergences(loaded.readout, first, second)
+    return found.reshape(3, *sides[0].shape[:2]).numpy()

@@ -1,0 +1,131 @@
+"""Tests that flip signs or exchange labels, with units as the observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int8
+from scipy import stats
+
+PERMUTATIONS = 1000
+LEAST_FLIPPED = 10
+"""Fewer observations have too few patterns of signs."""
+_BYTES = 32 * 2**20
+
+
+def sign_flips(units: int, *, seed: int) -> Int8[np.ndarray, "permutation unit"]:
+    """Random signs, a byte each."""
+    found = np.random.default_rng(seed).integers(0, 2, (PERMUTATIONS, units), dtype=np.int8)
+    return found * np.int8(2) - np.int8(1)
+
+
+def _flipped_means(
+    values: Float[np.ndarray, "unit dim"], signs: Int8[np.ndarray, "permutation unit"]
+) -> Iterator[tuple[slice, Float[np.ndarray, "some_permutations dim"]]]:
+    """The means under each pattern of signs, some patterns at a time."""
+    exact = values.astype(np.float64)
+    at_once = max(1, _BYTES // (16 * max(*values.shape, 1)))
+    for start in range(0, len(signs), at_once):
+        some = slice(start, start + at_once)
+        yield some, signs[some].astype(np.float64) @ exact / len(values)
+
+
+def t_values(values: Float[np.ndarray, "unit dim"]) -> Float[np.ndarray, " dim"]:
+    """Mean over standard error; 0 where everything is 0."""
+    mean = values.mean(0, dtype=np.float64)
+    return _t(mean, _mean_square(values), len(values))
+
+
+def largest_flipped(
+    values: Float[np.ndarray, "unit dim"], signs: Int8[np.ndarray, "permutation unit"]
+) -> Float[np.ndarray, " permutation"]:
+    """The largest |t| of any dim under each pattern of signs."""
+    square, found = _mean_square(values), np.zeros(len(signs))
+    for some, means in _flipped_means(values, signs):
+        found[some] = np.abs(_t(means, square, len(values))).max(1, initial=0.0)
+    return found
+
+
+def max_t_p(t: np.ndarray, largest: Float[np.ndarray, " permutation"]) -> np.ndarray:
+    """p-values that hold for all dims together (Westfall and Young, 1993)."""
+    ordered = np.sort(largest)
+    reached = len(ordered) - np.searchsorted(ordered, np.abs(t) * (1 - 1e-12), side="left")
+    return (1 + reached) / (1 + len(ordered))
+
+
+def _mean_square(values: np.ndarray) -> np.ndarray:
+    """Signs do not change it."""
+    return (values.astype(np.float64) ** 2).mean(0)
+
+
+def _t(mean: np.ndarray, square: np.ndarray, n: int) -> np.ndarray:
+    variance = np.maximum(square - mean**2, 1e-24 * square) / max(n - 1, 1)
+    return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTest:
+    """Whether a layer's rel_l2 is smaller than the mean of its two neighbours'."""
+
+    gap: Float[np.ndarray, " site"]
+    """Mean over units of rel_l2 minus that of the neighbours; NaN where there is no pair of
+    neighbours, or too few units."""
+    p: Float[np.ndarray, " site"]
+    """One-sided, by flipping the signs of whole units."""
+    p_holm: Float[np.ndarray, " site"]
+    """Corrected for the number of layers (Holm, 1979)."""
+
+
+def layer_test(
+    rel_l2: Float[np.ndarray, "unit site"], layers: Sequence[int | None], *, seed: int
+) -> LayerTest:
+    """Compare every layer with its neighbours; `layers` is None at sites outside of the stream."""
+    units, sites = rel_l2.shape
+    gap, p = np.full(sites, np.nan), np.full(sites, np.nan)
+    place = {layer: site for site, layer in enumerate(layers) if layer is not None}
+    inner = [
+        (site, place[layer - 1], place[layer + 1])
+        for layer, site in place.items()
+        if layer - 1 in place and layer + 1 in place
+    ]
+    if inner and units >= LEAST_FLIPPED:
+        at, before, after = (list(one) for one in zip(*inner, strict=True))
+        values = rel_l2[:, at] - (rel_l2[:, before] + rel_l2[:, after]) / 2
+        gap[at] = values.mean(0)
+        most = gap[at] + 1e-12 * np.abs(gap[at])
+        blocks = _flipped_means(values, sign_flips(units, seed=seed))
+        reached = sum((means <= most).sum(0) for _, means in blocks)
+        p[at] = (1 + reached) / (1 + PERMUTATIONS)
+    return LayerTest(*(one.astype(np.float32) for one in (gap, p, holm(p))))
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """p-values that hold for all tests together; NaN stays out."""
+    found = np.full(len(p), np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    scaled = p[order] * (len(order) - np.arange(len(order)))
+    found[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return found
+
+
+def group_p(
+    first: Float[np.ndarray, "unit site"],
+    second: Float[np.ndarray, "other_unit site"],
+    *,
+    seed: int,
+) -> Float[np.ndarray, " site"]:
+    """Two-sided p of the difference of two groups' means, by exchanging units between them."""
+    size = 8 * (len(first) + len(second)) * first.shape[1]
+    found = stats.permutation_test(
+        (first, second),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        vectorized=True,
+        n_resamples=PERMUTATIONS - 1,
+        batch=max(1, _BYTES // max(size, 1)),
+        axis=0,
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(found.pvalue, np.float64).reshape(first.shape[1])
