@@ -153,7 +153,12 @@ class LoadedModel:
         )
 
     def tokenize(
-        self, text: str, *, template: str | None = None, special: str = "default"
+        self,
+        text: str,
+        *,
+        template: str | None = None,
+        special: str = "default",
+        name: str = "prompt",
     ) -> Int[Tensor, " position"]:
         """Token ids of a prompt, on the CPU.
 
@@ -163,6 +168,7 @@ class LoadedModel:
                 chat template.
             special: "default" adds what the tokenizer adds (often a start token), "none" nothing,
                 "bos" makes sure that the start token comes first.
+            name: what an error calls the text.
 
         Raises:
             PromptError: no tokenizer, an empty prompt, or no chat template.
@@ -175,12 +181,17 @@ class LoadedModel:
                 f"{self.facts.id} was wrapped without a tokenizer, so text cannot be read; "
                 "pass token ids, or wrap it again with its tokenizer."
             )
-        ids = prompt_ids(self.tokenizer, text, template=template, special=special)
+        ids = prompt_ids(self.tokenizer, text, template=template, special=special, name=name)
         return torch.tensor(ids, dtype=torch.long)
 
 
 def check_ids(
-    loaded: LoadedModel, ids: Tensor, *, max_tokens: int | None = None, new_tokens: int = 0
+    loaded: LoadedModel,
+    ids: Tensor,
+    *,
+    max_tokens: int | None = None,
+    new_tokens: int = 0,
+    name: str = "prompt",
 ) -> Tensor:
     """`ids` as a 1-D long tensor that the model can take, with room for new tokens after them.
 
@@ -198,8 +209,8 @@ def check_ids(
             f"and type {ids.dtype}."
         )
     if len(ids) == 0:
-        raise PromptError("The prompt has 0 tokens; the least is 1.")
-    _check_length(loaded, len(ids), max_tokens, new_tokens)
+        raise PromptError(f"The {name} has 0 tokens; the least is 1.")
+    _check_length(loaded, len(ids), max_tokens, new_tokens, name=name)
     rows = embedding_rows(loaded.model)
     outside = ids[(ids < 0) | (ids >= rows)]
     if len(outside):
@@ -210,7 +221,7 @@ def check_ids(
 
 
 def _check_length(
-    loaded: LoadedModel, tokens: int, max_tokens: int | None, new_tokens: int
+    loaded: LoadedModel, tokens: int, max_tokens: int | None, new_tokens: int, *, name: str
 ) -> None:
     limits = [n for n in (max_tokens, loaded.facts.max_positions) if n is not None]
     if not limits or tokens + new_tokens <= min(limits):
@@ -220,7 +231,7 @@ def _check_length(
     shorter = {"action": "shorten", "tokens": tokens, "limit": room if room > 0 else limit}
     if tokens > limit:
         raise PromptError(
-            f"The prompt has {tokens} tokens; the limit is {limit}. Shorten the prompt.",
+            f"The {name} has {tokens} tokens; the limit is {limit}. Shorten the {name}.",
             remedy=shorter,
         )
     fewer = {"action": "generate", "tokens": new_tokens, "limit": limit - tokens}

@@ -19,7 +19,12 @@ shorter one, where cutting changes how its first characters are joined."""
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, text: str, *, template: str | None, special: str
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    *,
+    template: str | None,
+    special: str,
+    name: str = "prompt",
 ) -> list[int]:
     """Token ids of a prompt; `LoadedModel.tokenize` says what the options mean.
 
@@ -28,22 +33,31 @@ def prompt_ids(
         InputError: an unknown `template` or `special`.
     """
     if not isinstance(text, str):
-        raise InputError(f"The prompt must be text; it is a {type(text).__name__}.")
+        raise InputError(f"The {name} must be text; it is a {type(text).__name__}.")
     if not text:
-        raise PromptError("The prompt is empty (0 characters); type at least one character.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"The prompt holds U+{ord(text[error.start]):04X} at position {error.start}, which "
-            "is half a character; remove it."
-        ) from error
+        raise PromptError(f"The {name} is empty (0 characters); type at least one character.")
+    check_whole(text, name)
     if special not in ("default", "none", "bos"):
         raise InputError(f'special is "{special}"; it can be "default", "none" or "bos".')
     ids = _encoded(tokenizer, text, template, special)
     if not ids:
-        raise PromptError("The prompt has 0 tokens in this tokenizer; type another text.")
+        raise PromptError(f"The {name} has 0 tokens in this tokenizer; type another text.")
     return ids
+
+
+def check_whole(text: str, name: str) -> None:
+    """Refuse half characters, which no tokenizer and no network takes.
+
+    Raises:
+        PromptError: there is one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"The {name} holds U+{ord(text[error.start]):04X} at position {error.start}, which "
+            "is half a character; remove it."
+        ) from error
 
 
 def _encoded(

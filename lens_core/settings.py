@@ -181,13 +181,18 @@ def _merged(faults: Iterable[Any]) -> list[Any]:
     merged: list[Any] = []
     for fault in faults:
         place = fault["loc"][:-1]
-        if not place or fault["loc"][-1] not in _CHOICES:
+        if not place or not _is_choice(fault["loc"][-1]):
             merged.append(fault)
         elif merged and merged[-1]["loc"] == place:
             merged[-1]["msg"] += f" or {fault['msg'].removeprefix('Input should be ')}"
         else:
             merged.append({**fault, "loc": place})
     return merged
+
+
+def _is_choice(part: int | str) -> bool:
+    """Whether a part of a place names one of several types, and no field."""
+    return part in _CHOICES or str(part).startswith(("literal[", "list["))
 
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from tabs.requests import PromptRequest, Request
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Appended = Annotated[list[int], Field(max_length=256)]
 """Token ids that follow the prompt."""
 
@@ -36,8 +35,8 @@ class NextTokenRequest(PromptRequest):
     """What may come next; `lens_core.next_token` says what each option means."""
 
     k: int = Field(default=10, ge=1, le=MAX_SHOWN)
-    temperature: Positive = 1.0
-    nucleus: Positive = 0.9
+    temperature: float = Field(default=1.0, ge=0.01, le=100, allow_inf_nan=False)
+    nucleus: float = Field(default=0.9, gt=0, le=1)
     position: int = -1
     append: Appended = Field(default=[])
     text: str | None = Field(default=None, min_length=1)

@@ -55,7 +55,9 @@ def accepted(component: Component, text: str) -> Any:
         RefusedError: it is none.
     """
     if isinstance(component, gr.Slider):
-        return _number(text, component.minimum, component.maximum, step=component.step)
+        # How many layers there are is only known once the model is.
+        high = None if "lens-layer" in component.elem_classes else component.maximum
+        return _number(text, component.minimum, high, step=component.step)
     if isinstance(component, gr.Number):
         step = 1 if component.precision == 0 else None
         return _number(text, component.minimum, component.maximum, step=step)

@@ -190,9 +190,14 @@ class Stage:
                 with gr.Column(elem_classes="lens-panel", elem_id=name):
                     made[name] = viewer(kind, self.values[name], **self.options.get(name, {}))
                 for event in EVENTS[kind]:
-                    # Gradio's cover of a waiting component may lie over what is pressed next.
                     getattr(made[name], event)(
-                        self.taker(name, event), made[name], made[name], show_progress="hidden"
+                        self.taker(name, event),
+                        made[name],
+                        made[name],
+                        # Gradio's cover of a waiting component may lie over what is pressed next,
+                        # and it forgets an event that comes before the last one was answered.
+                        show_progress="hidden",
+                        trigger_mode="multiple",
                     )
             send = gr.Button("Send")
             send.click(self.shown, None, [*made.values()])

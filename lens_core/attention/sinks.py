@@ -19,6 +19,8 @@ from lens_core.attention.probe import Look
 
 LOOKED_AT = 0.3
 """Mean weight from which on a token is a sink, or is one for a head."""
+LATER = 4
+"""Later positions that a mean needs: one row alone says nothing about a habit."""
 SHARE_OF_HEADS = 0.25
 """So many heads are enough for the first token and the start token."""
 
@@ -60,5 +62,6 @@ def find_sinks(
     """
     looked_at = means.mean(0)
     share = (means >= LOOKED_AT).mean(0, dtype=np.float32)
-    found = (looked_at >= LOOKED_AT) | ((starts > 0) & (share >= SHARE_OF_HEADS))
+    enough = np.arange(len(looked_at))[::-1] >= LATER
+    found = enough & ((looked_at >= LOOKED_AT) | ((starts > 0) & (share >= SHARE_OF_HEADS)))
     return Sinks(tuple(np.flatnonzero(found).tolist()), looked_at, share)

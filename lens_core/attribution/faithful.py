@@ -7,6 +7,7 @@ measured in the same way: a ranking that does not beat them says nothing about t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from lens_core.records import plain
 
 SCHEMA = "lens_core/faithfulness/1"
 DEFAULT_K = 5
+SETS = 200
+"""Sets of first features below which too many random rankings are as good by chance."""
 OCCLUDERS = ("replace", "knock_out", "mean")
 
 
@@ -86,6 +89,11 @@ class Faithfulness:
             found[name] = float(((own > others) + 0.5 * (own == others)).mean())
         return found
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are enough features that random rankings seldom tie at the first k."""
+        return math.comb(int(self.removed[-1]), self.k) >= SETS
+
     def p_values(self, ranking: Ranking) -> dict[str, float]:
         """How likely a random ranking is as good by each measure (one-sided rank test).
 
@@ -102,6 +110,7 @@ class Faithfulness:
         return {
             **plain(self.header),
             "k": self.k,
+            "can_tell": self.can_tell,
             "removed": plain(self.removed),
             "occluder": self.occluder,
             "rankings": [
@@ -123,7 +132,7 @@ class Faithfulness:
             raise InputError(
                 f"The record's schema is {record.get('schema')!r}; faithfulness has {SCHEMA!r}."
             )
-        own = {"k", "removed", "occluder", "rankings", "random", "forwards"}
+        own = {"k", "can_tell", "removed", "occluder", "rankings", "random", "forwards"}
         measured = {"beaten", "p_value"}
         bare = [{k: v for k, v in one.items() if k not in measured} for one in record["rankings"]]
         return cls(
@@ -175,7 +184,11 @@ def faithfulness(
     _check_alike(several, prompt)
     first = several[0]
     one_of("occluder", occluder, OCCLUDERS)
-    token = neutral_token(loaded) if replacement is None else target_id(loaded, replacement)
+    token = (
+        neutral_token(loaded)
+        if replacement is None
+        else target_id(loaded, replacement, name="replacement")
+    )
     if token is None and occluder == "replace":
         raise InputError('This model has no neutral token; give a replacement, or occluder="mean".')
     game = Game(loaded, _question(first, prompt, occluder, token))

@@ -79,7 +79,7 @@ def checked(
         InputError: an argument outside its range, or two that do not go together.
     """
     one_of("method", method, METHODS)
-    against = None if foil is None else target_id(loaded, foil)
+    against = None if foil is None else target_id(loaded, foil, name="foil")
     score = ("log_p" if against is None else "contrast") if score is None else score
     one_of("score", score, SCORES)
     if (score == "contrast") != (against is not None):
@@ -96,7 +96,7 @@ def checked(
         score,
         against,
         occluder,
-        None if replacement is None else target_id(loaded, replacement),
+        None if replacement is None else target_id(loaded, replacement, name="replacement"),
         whole_number("window", window, 1, 1000),
         whole_number("interactions", interactions, 0, MAX_INTERACTIONS),
         None if samples is None else whole_number("samples", samples, 1, 5000),
@@ -117,11 +117,13 @@ def wanted_ids(loaded: LoadedModel, target: Any) -> Int[Tensor, " target"] | Non
     if isinstance(target, str):
         if not target:
             raise PromptError("The target is empty (0 characters); type what should come next.")
-        found = loaded.tokenize(target, special="none")
+        found = loaded.tokenize(target, special="none", name="target")
     elif isinstance(target, (int, np.integer)) and not isinstance(target, bool):
         found = torch.tensor([int(target)])
     elif isinstance(target, (list, tuple, Tensor, np.ndarray)):
         found = torch.as_tensor(target)
+        if not len(found):
+            raise PromptError("The target is empty (0 token ids); give at least one.")
     else:
         raise InputError(f"target is {target!r}; give a text, a token id or token ids.")
     if len(found) > MAX_TARGETS:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lens_core.attribution.features import Feature
+from lens_core.bounds import LARGEST_GAP
 from lens_core.errors import InputError
 from lens_core.records import plain
 
@@ -127,6 +128,7 @@ class Attribution:
             "completeness_gap": {
                 "absolute": plain(self.completeness_gap),
                 "relative": plain(self.relative_gap),
+                "large": None if self.relative_gap is None else self.relative_gap > LARGEST_GAP,
             },
             "forwards": self.forwards,
         }

@@ -61,6 +61,11 @@ def read_task(
             f"The target has {len(wanted)} tokens; a contrast takes one. Give a target of one "
             "token, or leave the foil out."
         )
+    if wanted is not None and options.foil in wanted.tolist():
+        raise InputError(
+            f"foil and target are the same token, {options.foil}; nothing sets them apart. Give "
+            "another foil."
+        )
     before = prompt[: last + 1]
     if wanted is not None:
         check_ids(loaded, torch.cat([before, wanted]))

@@ -30,6 +30,7 @@ WORDS = {
     "chance": "▲ within chance",
     "worse": "✕ worse than chance",
     "few": "▲ too few random orders to tell",
+    "few_parts": "▲ too few parts to tell",
     "beats": "beats {beaten} of {count}",
 }
 """The words in the strip; the function takes others for some or all of them."""
@@ -95,6 +96,8 @@ def verdict(record: Mapping[str, Any], measure: str, place: int, said: Mapping[s
     beaten = ranking["beaten"][measure] * count
     if 1 / (count + 1) > CHANCE:
         word = "few"
+    elif not record["can_tell"] and ranking["p_value"][measure] > CHANCE:
+        word = "few_parts"
     elif ranking["p_value"][measure] <= CHANCE:
         word = "better"
     else:

@@ -93,7 +93,7 @@ def target_ids(loaded: LoadedModel, targets: Sequence[int | str]) -> tuple[int, 
     return tuple(target_id(loaded, target) for target in targets)
 
 
-def target_id(loaded: LoadedModel, target: int | str) -> int:
+def target_id(loaded: LoadedModel, target: int | str, *, name: str = "target") -> int:
     """The token id of a target given as an id or as text, which is taken exactly as it is.
 
     Raises:
@@ -101,21 +101,21 @@ def target_id(loaded: LoadedModel, target: int | str) -> int:
             remedy then names the tokens to choose from.
     """
     if target == "":
-        raise InputError("A target is empty (0 characters); give a text of one token or an id.")
+        raise InputError(f"The {name} is empty (0 characters); give a text of one token or an id.")
     if isinstance(target, str):
-        ids = loaded.tokenize(target, special="none").tolist()
+        ids = loaded.tokenize(target, special="none", name=name).tolist()
         if len(ids) != 1:
             raise InputError(
-                f"The target {_quoted(target)} is {len(ids)} tokens here: {_listed(loaded, ids)}. "
+                f"The {name} {_quoted(target)} is {len(ids)} tokens here: {_listed(loaded, ids)}. "
                 "Give one of them, or a text of one token (often with a leading space).",
                 remedy={"action": "choose_token", "ids": ids[:_LISTED]},
             )
         return ids[0]
     if isinstance(target, bool) or not isinstance(target, (int, np.integer)):
         raise InputError(
-            f"A target is {target!r}; give a token id (a whole number) or a text of one token."
+            f"The {name} is {target!r}; give a token id (a whole number) or a text of one token."
         )
-    return whole_number("target id", target, 0, loaded.facts.vocab_size - 1)
+    return whole_number(f"{name} id", target, 0, loaded.facts.vocab_size - 1)
 
 
 def _listed(loaded: LoadedModel, ids: list[int]) -> str:

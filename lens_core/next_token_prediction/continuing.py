@@ -88,7 +88,11 @@ class Continuation:
             InputError: no such token, or other edits are applied than at the beginning.
             PromptError: the text would be longer than the model or `max_tokens` allows.
         """
-        chosen = int(self.next.top.ids[0]) if token is None else target_id(self._loaded, token)
+        chosen = (
+            int(self.next.top.ids[0])
+            if token is None
+            else target_id(self._loaded, token, name="appended token")
+        )
         ids = torch.cat([self.ids, torch.tensor([chosen])])
         ids = check_ids(self._loaded, ids, max_tokens=self._max_tokens)
         with self._loaded.lock:

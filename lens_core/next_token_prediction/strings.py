@@ -105,8 +105,8 @@ def string_probability(
     """
     started = time.perf_counter()
     before = check_ids(loaded, ids, max_tokens=max_tokens)
-    after = loaded.tokenize(text, special="none") if isinstance(text, str) else text
-    after = check_ids(loaded, after)
+    after = loaded.tokenize(text, special="none", name="string") if isinstance(text, str) else text
+    after = check_ids(loaded, after, name="string")
     both = check_ids(loaded, torch.cat([before, after]), max_tokens=max_tokens)
     with loaded.lock:
         tokens = _scored(loaded, both[:-1], after)

@@ -28,6 +28,8 @@ TIMEOUT_S = 60.0
 RETRIES = 5
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+MAX_REPLY = 4 * 2**20
+"""Bytes of a reply: log-probabilities of 20 tokens at 1,024 places take 2 MB."""
 _AGAIN = (408, 409, 429)
 _SHOWN = 300
 """Characters of an answer that an error repeats."""
@@ -125,8 +127,13 @@ class Client:
         host, problem = self.endpoint.host, ""
         for attempt in range(RETRIES + 1):
             response, problem = self._sent(url, body)
-            if response is not None and response.status_code < 400:
+            if response is not None and response.status_code < 300:
                 return self._parsed(response)
+            if response is not None and response.status_code < 400:
+                raise ModelError(
+                    f"{host} sends elsewhere ({response.status_code}), which is not followed; give "
+                    "the address itself as base_url."
+                )
             if response is not None and not _is_passing(response.status_code):
                 raise self._refused(response)
             if response is not None:
@@ -151,12 +158,31 @@ class Client:
                 )
             self.requests += 1
         try:
-            return self._http.post(url, json=body), ""
+            return self._received(url, body), ""
         except httpx.InvalidURL as error:
             raise ModelError(f"{self.endpoint.host} is no address: {error}.") from None
         except httpx.TransportError as error:
             # Not chained: what httpx raises holds the request with its headers.
             return None, self.endpoint.redacted(f"{type(error).__name__}: {error}")
+
+    def _received(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
+        """The response, which is read up to a limit.
+
+        Raises:
+            ModelError: it is longer.
+        """
+        with self._http.stream("POST", url, json=body) as response:
+            parts, size = [], 0
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_REPLY:
+                    raise ModelError(
+                        f"{self.endpoint.host} answers with more than {MAX_REPLY / 2**20:.0f} MiB; "
+                        "that is no answer of a few tokens. Check base_url and model."
+                    )
+            headers = [(k, v) for k, v in response.headers.items() if k != "content-encoding"]
+            return httpx.Response(response.status_code, headers=headers, content=b"".join(parts))
 
     def _wait(self, response: httpx.Response | None, attempt: int) -> None:
         asked = None if response is None else _retry_after(response)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lens_core.errors import InputError, PromptError
+from lens_core.prompts import check_whole
 from lens_core.remote.options import NEIGHBOUR, RemoteOptions
 from lens_core.remote.orders import most_sets
 from lens_core.remote.units import Unit, own_units, sentences, unprotected, words
@@ -45,6 +46,7 @@ def first_units(prompt: str, options: RemoteOptions) -> list[Unit]:
     """
     if not prompt:
         raise PromptError("The prompt is empty (0 characters); type at least one character.")
+    check_whole(prompt, "prompt")
     if not isinstance(options.units, str):
         found = own_units(prompt, options.units)
     elif options.units == "words" or (options.units == "hierarchical" and _is_one(prompt)):

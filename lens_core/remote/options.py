@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lens_core.errors import InputError
+from lens_core.prompts import check_whole
 
 METHODS = ("occlusion", "shapley")
 UNITS = ("words", "sentences", "hierarchical")
@@ -94,6 +95,8 @@ class RemoteOptions:
 
     def _check_together(self) -> None:
         """Refuse options that do not go together."""
+        for name in ("system", "answer", "mask"):
+            check_whole(getattr(self, name) or "", name)
         if self.shares and self.units == "hierarchical":
             raise InputError(
                 'units is "hierarchical"; with method "shapley" all parts share at once. Take '

@@ -19,6 +19,10 @@ from lens_core.remote.units import Unit
 CHAT, PLAIN = "chat/completions", "completions"
 
 
+LONGEST_ANSWER = 50_000
+"""Characters; 1,024 tokens are some 5,000."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The optional parts of a request that the endpoint takes."""
@@ -91,16 +95,25 @@ def first_choice(reply: Mapping[str, Any]) -> dict[str, Any]:
     choices = reply.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return choices[0]
-    raise ModelError(
-        f"The endpoint's reply has no choices but {', '.join(reply) or 'nothing'}; check base_url."
-    )
+    held = ", ".join(reply) or "nothing"
+    raise ModelError(f"The endpoint's reply has no choice (it holds {held}); check base_url.")
 
 
 def text_of(choice: Mapping[str, Any]) -> str:
-    """The text of a choice; empty where the model said nothing."""
+    """The text of a choice; empty where the model said nothing.
+
+    Raises:
+        ModelError: it is far longer than any that was asked for.
+    """
     message = choice.get("message")
     said = message.get("content") if isinstance(message, dict) else choice.get("text")
-    return said if isinstance(said, str) else ""
+    text = said if isinstance(said, str) else ""
+    if len(text) > LONGEST_ANSWER:
+        raise ModelError(
+            f"The endpoint answers with {len(text)} characters; the limit is {LONGEST_ANSWER}. It "
+            "does not keep to answer_tokens."
+        )
+    return text
 
 
 _REQUEST = """Text:

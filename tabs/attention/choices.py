@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tabs.typed import typed_text
@@ -106,7 +106,9 @@ class Asked:
 def split(values: tuple[Any, ...]) -> tuple[Look, Asked]:
     """The values of all controls, in their order."""
     count = len(fields(Look))
-    return Look(*values[:count]), Asked(*values[count:])
+    look = Look(*values[:count])
+    # Gradio gives a whole number without its point.
+    return replace(look, temperature=float(look.temperature)), Asked(*values[count:])
 
 
 def _text(typed: str) -> str | None:

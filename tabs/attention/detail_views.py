@@ -22,6 +22,8 @@ MAX_MAP = 256
 """Tokens of a matrix that are drawn, the last ones up to the query."""
 MAX_LABELLED = 48
 """Tokens of a matrix that are written along its sides."""
+LONGEST = 9
+"""Characters of a token beside its row."""
 MAX_ROWS = 1024
 
 
@@ -44,15 +46,23 @@ def tokens_table(session: Session) -> dict[str, Any]:
     columns = [
         column("place", "number", digits=0, phone=True),
         column("token", "place", phone=True),
-        column("id", "rank"),
+        column("id", "number", digits=0),
         column("bytes", "mono"),
         column("kind", "text"),
         {**column("value", kind, phone=True), "label": phrase(f"attention.quantity_{measure}")},
-        column("importance", "signed", digits=3),
+        {**column("importance", "signed", digits=3), "label": _importance_name(session)},
     ]
     rows = [_row(session, found, token) for token in session.tokens[:MAX_ROWS]]
     title = phrase("attention.tokens", n=len(session.tokens))
     return table(title, _sums(session, found), columns, rows)
+
+
+def _importance_name(session: Session) -> dict[str, Any]:
+    """What the numbers of importance are, with their unit."""
+    attributed = session.shown.attributed
+    if attributed is None:
+        return phrase("attention.column_importance")
+    return phrase(f"attention.score_{attributed.found.score}")
 
 
 def _row(session: Session, found: Reading, token: dict[str, Any]) -> list[Any]:
@@ -168,11 +178,10 @@ def _labelled(session: Session, part: np.ndarray, start: int) -> tuple[str, dict
     return "heatmap", {
         "state": "done",
         "name": "attention-matrix",
+        "files": ["png", "html"],
         "title": phrase("attention.part_matrix"),
         "card": "attention.matrix_card",
-        "rows": [
-            {"label": label(token["text"])[:9] or "∅", "title": token["text"]} for token in tokens
-        ],
+        "rows": [{"label": _written(token), "title": token["text"]} for token in tokens],
         "columns": [{"token": token, "position": token["i"]} for token in tokens],
         "vocab": {},
         "tokens": [[None] * len(tokens) for _ in tokens],
@@ -184,6 +193,14 @@ def _labelled(session: Session, part: np.ndarray, start: int) -> tuple[str, dict
         "earlier": 0,
         "later": 0,
     }
+
+
+def _written(token: dict[str, Any]) -> str:
+    """A token beside its row: short, with visible spaces, special ones as on their chips."""
+    text = label(token["text"])
+    if token["kind"] in ("special", "pad"):
+        return f"⟨{text.strip('<|>')}⟩"[:LONGEST]
+    return text[:LONGEST] or "∅"
 
 
 def _until(row: np.ndarray, at: int) -> list[Any]:

@@ -46,6 +46,7 @@ def heads_map(session: Session) -> dict[str, Any]:
     return {
         **_frame(views),
         "title": {**phrase("attention.heads"), "entry": asked_entry(session)},
+        "how": phrase("attention.heads_how"),
         "card": "attention.heads_card",
         "columns": [_head(views, head) for head in range(session.n_heads)],
         "tokens": [[None] * session.n_heads for _ in layers],
@@ -85,6 +86,7 @@ def depth_map(session: Session) -> dict[str, Any]:
     return {
         **_frame(views),
         "title": phrase("attention.depth"),
+        "how": phrase("attention.depth_how"),
         "card": "attention.depth_card",
         "columns": [{"token": session.tokens[at], "position": at} for at in columns],
         "tokens": [[None] * len(columns) for _ in views.rows.layers],
@@ -101,6 +103,7 @@ def _frame(views: AttentionViews) -> dict[str, Any]:
     return {
         "state": "done",
         "name": "attention-heads",
+        "files": ["png", "html"],
         "rows": rows,
         "vocab": {},
         "earlier": 0,

@@ -82,14 +82,20 @@ def facts(found: Attribution) -> dict[str, Any]:
         ("forwards", f"{found.forwards:,}"),
     ]
     rows += [(name, _param(found, name)) for name in PARAMS]
+    hidden = found.params.get("occluder") == "knock_out"
     shown = [
-        {"label": phrase(f"attention.fact_{name}"), "value": value}
+        {"label": phrase(f"attention.fact_{_named(name, hidden)}"), "value": value}
         for name, value in rows
         if value is not None
     ]
     for index, note in enumerate(gap_notes(found)):
         shown.insert(index, {"label": phrase("attention.fact_gap"), "value": note})
     return {"title": None, "rows": shown, "badge": gap_badge(found), "note": None}
+
+
+def _named(name: str, hidden: bool) -> str:
+    """The name of a fact; where tokens are hidden, only the query has a replacement."""
+    return "replacement_query" if hidden and name == "replacement" else name
 
 
 def _param(found: Attribution, name: str) -> Any:

@@ -122,9 +122,9 @@ def token_facts(session: Session) -> dict[str, Any]:
     tokens = [session.tokens[i] for i in at]
     own = session.tokens[session.source]
     rows: list[tuple[str, Any]] = [
-        ("text", {"entries": [], "token": own}),
+        ("text", {"entries": [asked_entry(session)], "token": own if len(at) == 1 else None}),
         ("position", ", ".join(f"#{token['i']}" for token in tokens)),
-        ("id", " · ".join(f"{token['id']:,}" for token in tokens)),
+        ("id", " · ".join(str(token["id"]) for token in tokens)),
     ]
     if any(token["bytes_hex"] for token in tokens):
         rows.append(("bytes", " · ".join((t["bytes_hex"] or "–").upper() for t in tokens)))

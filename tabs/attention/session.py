@@ -110,7 +110,8 @@ class Session:
         """The same with other choices of what is shown, within what there is."""
         layers = self.layers
         head = look.head
-        if look.one_head is not None and look.one_head >= self.n_heads:
+        known = head in ("mean", "max") or (look.one_head or 0) < self.n_heads
+        if not known or not (head.isdecimal() or head in ("mean", "max")):
             head = "mean"
         wanted = layers[-1] if look.layer < 0 else look.layer
         layer = min(layers, key=lambda one: abs(one - wanted))

@@ -96,7 +96,6 @@ def _part(name: str, *, result: bool = True) -> Iterator[None]:
 def _lay_parts(shell: Shell, found: dict[str, Any], shown: dict[str, Any]) -> None:
     with gr.Row(elem_classes="lens-part lens-part-heads lens-pair lens-result"):
         with gr.Column(elem_classes="lens-panel", min_width=300):
-            panel_head("attention.heads_title", "attention.heads_how")
             found |= controls.above_grid()
             shown["grid"] = viewer("heatmap", elem_id="lens-attention-grid")
         with gr.Column(elem_classes="lens-panel", min_width=300):
@@ -160,18 +159,18 @@ def _wire_looks(shell: Shell, chosen: Controls, parts: Parts, clicks: Clicks) ->
     """Clicks and choices that read what is there."""
     controls_too = [chosen.layer, chosen.head, chosen.layers, chosen.measure]
     outputs = [*parts.looks, *controls_too, parts.session]
-    for event, handler in (
-        (parts.tokens.choose, clicks.choose),
-        (parts.needs.choose, clicks.choose),
-        (parts.importance.choose, clicks.choose),
-        (parts.grid.select, clicks.cell),
+    for event, handler, sheet in (
+        (parts.tokens.choose, clicks.choose, True),
+        (parts.needs.choose, clicks.choose, False),
+        (parts.importance.choose, clicks.choose, False),
+        (parts.grid.select, clicks.cell, False),
     ):
         shell.on_detail(
             [event],
             with_session(handler, len(outputs)),
             inputs=[parts.session],
             outputs=outputs,
-            sheet=event == parts.tokens.choose,
+            sheet=sheet,
         )
     shown = [*parts.looks, parts.next, parts.importance, parts.details, parts.session]
     shell.on_detail(chosen.looks, clicks.look, inputs=[parts.session, *chosen.all()], outputs=shown)

@@ -29,7 +29,7 @@ def trust_table(trust: Faithfulness) -> dict[str, Any]:
         [
             _ranking_name(ranking.name),
             *(short(float(getattr(ranking, name))) for name in TRUST),
-            _verdict(trust.p_values(ranking)),
+            _verdict(trust.p_values(ranking), can_tell=trust.can_tell),
         ]
         for ranking in trust.rankings
     ]
@@ -44,8 +44,10 @@ def _ranking_name(name: str) -> Any:
     return phrase(f"attention.ranking_{name}")
 
 
-def _verdict(p_values: dict[str, float]) -> dict[str, Any]:
-    """Better than chance by all three measures, by some, or by none."""
+def _verdict(p_values: dict[str, float], *, can_tell: bool) -> dict[str, Any]:
+    """Better than chance by all three measures, by some, or by none, where that can be told."""
     won = sum(p <= CHANCE for p in p_values.values())
+    if not (won or can_tell):
+        return {"text": phrase("attention.trust_few"), "tone": "plain"}
     tone = "good" if won == len(TRUST) else "check" if won else "poor"
     return {"text": phrase(f"attention.trust_{tone}", won=won, n=len(TRUST)), "tone": tone}

@@ -11,6 +11,7 @@ const { factsOf, isSpecial, known, makeTip, operate } = lens.tokenList;
 
 const DENSE = 48; // boxes above which they are small
 const ROOM = 44; // px above the boxes for the lines
+const EDGE = 6; // px around the box that has the focus
 const ARCS = 40; // boxes up to which lines show where the query looks
 const FORMATS = { json: "JSON", csv: "CSV", html: "HTML", png: "PNG" };
 const CURVES = { linear: (x) => x, sqrt: Math.sqrt, log: (x) => Math.log1p(99 * x) / Math.log(100) };
@@ -130,6 +131,9 @@ function legendOf(value) {
   const ends = value.scale === "signed" ? [-value.high, value.high] : [0, value.high];
   const curve = value.curve === "linear" || value.scale === "signed" ? null : make("span", "", t(`attention_tokens.curve_${value.curve}`));
   const parts = [make("strong", "", phrase(value.legend)), make("span", "", amount(value, ends[0]).replace(/^0\.0+%?$/, "0")), bar, make("span", "", amount(value, ends[1])), curve];
+  if (value.boxes.some(({ at }) => at.some((i) => value.sinks.includes(i)))) {
+    parts.push(make("span", "swatch hatched"), make("span", "", t("attention_tokens.sink_mark")));
+  }
   if (value.prediction) parts.push(make("span", "swatch"), make("span", "", t("attention_tokens.prediction")));
   return make("div", "legend", ...parts);
 }
@@ -163,6 +167,23 @@ function emptyOf(root, value, trigger) {
   refill(root, make("div", "empty", make("strong", "", phrase(value.title)), make("p", "", t("heatmap.empty")), make("div", "examples", ...examples)));
 }
 
+// Up and down within the row; the page stays where it is.
+function keepInSight(row, box) {
+  const [inner, outer] = [box.getBoundingClientRect(), row.getBoundingClientRect()];
+  if (inner.top < outer.top + EDGE) row.scrollTop -= outer.top + EDGE - inner.top;
+  else if (inner.bottom > outer.bottom - EDGE) row.scrollTop += inner.bottom - outer.bottom + EDGE;
+}
+
+// Copying takes the true text of the tokens, and nothing that stands around it.
+function copyTrueText(event) {
+  const selection = document.getSelection();
+  if (selection.isCollapsed) return;
+  const part = selection.getRangeAt(0).cloneContents();
+  for (const drawn of part.querySelectorAll(".below, .cells, .leads, .nowhere, .arcs")) drawn.remove();
+  event.clipboardData.setData("text/plain", part.textContent);
+  event.preventDefault();
+}
+
 function doneOf(root, value, trigger) {
   const tip = makeTip(root);
   const list = make("div", "list", ...value.boxes.map((box) => boxOf(value, box)));
@@ -175,11 +196,15 @@ function doneOf(root, value, trigger) {
   const notes = [value.missing, ...(value.notes ?? [])].filter(Boolean).map((note) => make("span", "note", phrase(note)));
   const tools = value.exports ? menu("export", t("heatmap.export"), FORMATS, (format) => trigger("export", { format })) : null;
   const foot = make("div", "foot", value.missing || value.legend_hidden ? null : legendOf(value), tools);
+  const scrolled = root.querySelector(".row")?.scrollTop ?? 0;
   refill(root, heading(value.title, value.how), row, foot.childElementCount ? foot : null, make("div", "notes", ...notes), tip.box);
   const arcs = arcsOf(row, value);
   row.classList.toggle("arched", arcs !== null);
   if (arcs) row.prepend(arcs);
   operate(list, tip, (position) => trigger("choose", { position }));
+  row.scrollTop = scrolled;
+  list.addEventListener("focusin", ({ target }) => keepInSight(row, target));
+  row.addEventListener("copy", copyTrueText);
   for (const box of row.querySelectorAll(".token")) {
     if (!known.has(box)) continue;
     box.addEventListener("pointerenter", ({ pointerType }) => pointerType !== "touch" && tip.show(box));

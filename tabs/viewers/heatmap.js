@@ -1,12 +1,12 @@
 // A grid of coloured cells, with tokens, numbers and a card for every cell. Takes {"state": "empty",
-// "title", "text", "examples": [text]}, or {"state": "done", "name" (of exports), "title", "rows":
+// "title", "text", "examples": [text]}, or {"state": "done", "name" (of exports), "title", "how" (drawn with the title above the cells), "rows":
 // [{"label", "title", "quantity": key of its own}] from the top, "columns": [{"token": record,
 // "position"} or {"label"}], "vocab", "tokens": [[id]], "quantities": [{"key", "label", "title",
 // "scale", "low", "high", "format": "percent" | "number" | "rank" | "signed", "values": [[]]}],
 // "quantity": key, "top" and "bottom": {"ids", "values", "format"} (bars of the card), "facts":
 // [{"label", "unit", "format", "quantity": key or "values"}], "card": key of its head, "changed":
 // [[0 | 1]], "other": [[id]], "other_values", "side": "before" | "after" (which the cells show),
-// "selected": [row, column], "notes": [phrase], "earlier", "later": columns that are not drawn}.
+// "selected": [row, column], "files": formats that can be saved (all when absent), "notes": [phrase], "earlier", "later": columns that are not drawn}.
 // Labels and titles are phrases; a cell without token and values is not there. Triggers "select" {row, column},
 // "token" {id}, "example" {index}, "window" {to} and "export" {format}.
 const { button, gradient, make, mount, phrase, t, tokenText } = lens;
@@ -192,7 +192,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
       fit.setAttribute("aria-pressed", String(view.fit));
       tools.append(fit);
     }
-    if (!grid.value.readonly) tools.append(exportMenu(save));
+    if (!grid.value.readonly) tools.append(exportMenu(save, grid.value.files));
     return make("div", "foot", legends(grid), ...notes, tools);
   }
 
@@ -234,7 +234,7 @@ lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
     face.focusable.tabIndex = 0;
     view.active ??= view.selected ?? firstCell(grid);
     listenTo(face);
-    root.replaceChildren(...[windows(value), face.scroller, foot(layout, () => draw(root, value, element.clientWidth))].filter(Boolean));
+    root.replaceChildren(...[value.how && !value.readonly ? lens.heading(value.title, value.how) : null, windows(value), face.scroller, foot(layout, () => draw(root, value, element.clientWidth))].filter(Boolean));
     face.scroller.scrollLeft = scrolled ?? face.scroller.scrollWidth;
     [view.toEnd, view.shown] = [false, null];
     face.select(view.selected);

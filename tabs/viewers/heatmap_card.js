@@ -64,7 +64,8 @@ const fact = (label, value) => make("div", "fact", make("dt", "", label), make("
 // Facts, or where there are no tokens the quantities themselves.
 function facts(grid, [r, c]) {
   const { facts: given, quantities, top } = grid.value;
-  const own = top ? [] : quantities;
+  const named = new Set((given ?? []).map((one) => one.quantity));
+  const own = top ? [] : quantities.filter(({ key }) => !named.has(key));
   const told = (given ?? []).map((one) => ({ ...one, values: one.values ?? quantities.find(({ key }) => key === one.quantity)?.values }));
   const all = [...own, ...told].filter(({ values }) => at(values, r, c) !== null);
   if (!all.length) return null;

@@ -123,7 +123,7 @@ function cellText(grid, [r, c]) {
 // The whole in one sentence, for those who do not see it.
 function summary(grid) {
   const { value, quantity, rows, columns } = grid;
-  const size = t("heatmap.size", { title: phrase(value.title), rows, columns, quantity: phrase(quantity.title) });
+  const size = t("heatmap.size", { title: lens.titleText(value.title), rows, columns, quantity: phrase(quantity.title) });
   let [low, high, where] = [null, null, null];
   quantity.values.forEach((row, r) => row.forEach((v, c) => {
     if (v === null) return;

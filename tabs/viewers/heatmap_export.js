@@ -73,7 +73,7 @@ function picture(root, value, key) {
     painter(grid, layout, look)(context, { width: layout.total });
     context.font = look.fonts.title;
     context.fillStyle = look.text;
-    write(context, fitted(context, [{ text: phrase(value.title), faint: false }], width - 2 * MARGIN), 0, -26);
+    write(context, fitted(context, [{ text: lens.titleText(value.title), faint: false }], width - 2 * MARGIN), 0, -26);
     grid.legends.reduce((x, quantity) => legendLine(context, quantity, look, x, body + 20), 0);
     context.font = look.fonts.label;
     context.fillStyle = look.subdued;
@@ -119,7 +119,7 @@ body { margin: 0; line-height: 1.5; background: var(--lens-panel); color: var(--
 
 // One file with our scripts, our styles and the value; it asks for nothing from anywhere.
 function savedPage(value, key) {
-  const page = document.implementation.createHTMLDocument(phrase(value.title));
+  const page = document.implementation.createHTMLDocument(lens.titleText(value.title));
   const element = (tag, attributes, text) => {
     const made = page.createElement(tag);
     for (const [name, given] of Object.entries(attributes)) made.setAttribute(name, given);
@@ -139,7 +139,7 @@ function savedPage(value, key) {
   const main = element("main", { class: "gradio-container" });
   const place = element("div", { id: "saved" });
   place.append(element("div", { class: "lens-viewer lens-heatmap" }));
-  main.append(element("h1", {}, phrase(value.title)), place);
+  main.append(element("h1", {}, lens.titleText(value.title)), place);
   page.body.append(main, element("script", { type: "application/json", id: "value" },
     json({ ...value, quantity: key, readonly: true })), element("script", {}, AFTER));
   return `<!doctype html>\n${page.documentElement.outerHTML}\n`;
@@ -147,9 +147,9 @@ function savedPage(value, key) {
 
 const savePage = (value, key) => download(`${value.name}.html`, savedPage(value, key), "text/html");
 
-// `choose` is called with a format.
-function exportMenu(choose) {
-  const items = FORMATS.map((format) => [format, t(`heatmap.export_${format}`)]);
+// `choose` is called with one of the formats.
+function exportMenu(choose, formats = FORMATS) {
+  const items = FORMATS.filter((format) => formats.includes(format)).map((format) => [format, t(`heatmap.export_${format}`)]);
   return menu("export", t("heatmap.export"), Object.fromEntries(items), choose);
 }
 

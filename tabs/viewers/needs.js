@@ -5,6 +5,7 @@
 // instead}. A row without numbers is behind the query. Triggers "choose" {position} and "measure" {}.
 const { button, chip, heading, make, mount, number, percent, phrase, recordChip, refill, seen, signed, t, tokenText } = lens;
 
+const [ROOM, CHARACTER] = [62, 7]; // px beside the bars at least, and of a figure
 const LONGEST = 40; // rows; of more, the largest on either side
 
 const size = ({ left, right }) => [Math.abs(left ?? 0), Math.abs(right ?? 0)];
@@ -74,6 +75,8 @@ lens.viewers.needs = ({ element, props, watch, trigger }) =>
     const largest = (name) => Math.max(0, ...rows.map((row) => Math.abs(row[name] ?? 0)));
     const most = { left: largest("left"), right: Math.max(largest("right"), largest("before")) };
     const list = make("div", "rows", ...rows.map((row) => rowOf(value, row, most, (position) => trigger("choose", { position }))));
+    const longest = Math.max(0, ...[...list.querySelectorAll(".value")].map(({ textContent }) => textContent.length));
+    list.style.setProperty("--room", `${Math.max(ROOM, CHARACTER * longest + 10)}px`);
     const left = value.rows.length - rows.length;
     const notes = [left ? t("needs.left_out", { count: left }) : null, rows.some(({ flip }) => flip) ? t("needs.flips") : null,
       ...(value.notes ?? []).map(phrase)].filter(Boolean);

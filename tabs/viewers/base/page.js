@@ -159,6 +159,7 @@ document.addEventListener(
     const button = document.querySelector("button.lens-run");
     if (!button || button.disabled) return;
     event.preventDefault();
+    if (event.repeat) return event.stopPropagation(); // a key that is held runs once
     event.stopPropagation();
     if (event.target.blur) event.target.blur();
     setTimeout(() => button.click(), 0);

@@ -131,6 +131,9 @@ function heading(title, how) {
   return make("div", "heading", name, make("p", "how", make("b", "", lens.t("how.read")), " ", lens.phrase(how)));
 }
 
+// The same title as plain text.
+const titleText = (title) => lens.phrase(title).replace("{token}", title?.entry ? seen(vocabText(title.entry)) : "");
+
 function percent(p) {
   if (p === null || p === undefined) return "–";
   if (p > 0 && p < 0.001) return "<0.1%";
@@ -161,4 +164,4 @@ function recordChip(token) {
   return make("span", special ? "chip special" : "chip", recordText(token));
 }
 
-Object.assign(lens, { amount, bytesText, chip, heading, make, number, percent, recordChip, recordText, refill, seen, signed, svg, tokenText, vocabText });
+Object.assign(lens, { amount, bytesText, chip, heading, make, number, percent, recordChip, recordText, refill, seen, signed, svg, titleText, tokenText, vocabText });
