@@ -214,8 +214,8 @@ def test_the_tokens_show_the_core_s_numbers_and_a_click_asks_about_one(
         expect(named).to_be_visible()
         said = detail(visit)
         assert said["Position"] == f"#{position}"
-        assert said["ID"] == f"{int(ids[position]):,}"
-        assert number(said["Attention"]) == shares([views.head_mean[LAYER, position]])
+        assert said["ID"] == str(int(ids[position]))
+        assert [number(said["Attention"])] == shares([views.head_mean[LAYER, position]])
         chart = visit.page.locator("#lens-attention-token .lens-chart [data-drawn]")
         chart.scroll_into_view_if_needed()
         chart.wait_for()
@@ -321,6 +321,7 @@ def test_a_candidate_is_appended_taken_back_and_explained(visit: Visit, demo: Lo
     expect(visit.page.locator("#lens-attention-needs .ends .chip")).to_have_text(shown[5][0])
     explained = lens_core.attribute(demo, ids, target=[other], features="cluster")
     part(visit, "importance")
+    visit.page.locator("#lens-attention-importance [role=option]").first.wait_for()
     scored = [value for value in numbers(visit, "#lens-attention-importance") if value is not None]
     assert scored == pytest.approx(explained.scores.tolist(), abs=6e-4)
     with visit.running():
@@ -378,7 +379,7 @@ def test_importance_by_another_method_with_how_far_to_trust_it(
     trust = rows(visit, f"{of} .lens-table >> nth=0")
     assert trust[0][0] == "Integrated gradients"
     assert "20 random orders" in trust[-1][0]
-    assert all(re.search("chance", row[-1]) for row in trust[:-1])
+    assert all(re.search("chance|too few", row[-1]) for row in trust[:-1])
     numbers_table = rows(visit, f"{of} .lens-table >> nth=1")
     assert len(numbers_table) == len(found.scores)
     boxes = visit.page.locator(f"{of} [role=option]")

@@ -32,8 +32,9 @@ def check_exchange(loaded: LoadedModel, one: int, other: int) -> None:
     Raises:
         NotExactError: the blocks are in no list, or their kinds cannot be moved.
     """
-    _block_list(loaded)
-    _configs(loaded, one, other)
+    with loaded.lock:  # another thread may have exchanged blocks at this moment
+        _block_list(loaded)
+        _configs(loaded, one, other)
 
 
 def prove_exchange(
