@@ -181,14 +181,16 @@ def test_flow_is_the_maximum_flow() -> None:
 
 
 def test_sinks_are_what_later_positions_look_at() -> None:
-    means = np.array([[0.9, 0.1, 0.0], [0.1, 0.5, 0.0], [0.1, 0.5, 0.0]], np.float32)
-    none, first = np.zeros(3, np.float32), np.array([1, 0, 0], np.float32)
+    rest = [0.0] * 5
+    means = np.array([[0.9, 0.1, *rest], [0.1, 0.5, *rest], [0.1, 0.5, *rest]], np.float32)
+    none, first = np.zeros(7, np.float32), np.array([1, *[0] * 6], np.float32)
     assert find_sinks(means, none).positions == (0, 1)
-    quiet = means * np.array([0.5, 0.5, 1], np.float32)
+    assert find_sinks(means[:, :5], none[:5]).positions == (0,), "three rows are no habit"
+    quiet = means * np.array([0.5, 0.5, 1, *[0] * 4], np.float32)
     assert find_sinks(quiet, none).positions == ()
     found = find_sinks(quiet, first)
     assert found.positions == (0,)
-    np.testing.assert_allclose(found.head_share, [1 / 3, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(found.head_share, [1 / 3, *[0] * 6], atol=1e-6)
 
 
 def test_columns_are_means_over_later_positions() -> None:

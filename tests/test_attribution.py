@@ -448,4 +448,5 @@ def test_a_baseline_that_cannot_be_run_is_not_known() -> None:
     found = attribute(loaded("llama"), IDS, occluder="delete", features=[(0, 3), (3, 7)])
     assert found.baseline_value is None
     assert found.completeness_gap is None
-    assert found.to_json()["completeness_gap"] == {"absolute": None, "relative": None}
+    nothing = {"absolute": None, "relative": None, "large": None}
+    assert found.to_json()["completeness_gap"] == nothing
