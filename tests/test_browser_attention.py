@@ -216,9 +216,9 @@ def test_the_tokens_show_the_core_s_numbers_and_a_click_asks_about_one(
         assert said["Position"] == f"#{position}"
         assert said["ID"] == str(int(ids[position]))
         assert [number(said["Attention"])] == shares([views.head_mean[LAYER, position]])
-        chart = visit.page.locator("#lens-attention-token .lens-chart [data-drawn]")
-        chart.scroll_into_view_if_needed()
-        chart.wait_for()
+        chart = visit.page.locator("#lens-attention-token .lens-chart")
+        chart.scroll_into_view_if_needed()  # plotly.js is loaded when the first chart is seen
+        chart.locator("[data-drawn]").wait_for()
     captions = visit.page.locator(".lens-part-heads caption").all_text_contents()
     everything = f"{visit.page.locator('.gradio-container').inner_text()} {captions}"
     assert not re.findall(r"\{\w+\}", everything), "a text was left without its values"
