@@ -359,6 +359,7 @@ def test_only_what_few_random_orders_reach_is_better_than_chance(
 ) -> None:
     record = trust.to_json()
     record["random"] = [record["random"][0]] * count
+    record["can_tell"] = True
     ranking = record["rankings"][0]
     ranking["p_value"] = dict.fromkeys(ranking["beaten"], (1 + count * (1 - share)) / (count + 1))
     ranking["beaten"] = dict.fromkeys(ranking["beaten"], share)

@@ -126,7 +126,7 @@ def test_a_token_cannot_command_the_terminal(demo: LoadedModel) -> None:
         (["--nucleus", "1.5"], "nucleus is 1.5"),
         (["--position", "6"], "position is 6"),
         (["--append", " Paris and"], "is 2 tokens here"),
-        (["--append", "999999"], "target id is 999999"),
+        (["--append", "999999"], "token id is 999999"),
         (["--position", "1", "--steps", "1"], "go on from the end of the prompt, position 5"),
         (["--text", ""], "empty"),
         (["--max-tokens", "3"], "6 tokens; the limit is 3"),

@@ -417,9 +417,16 @@ def attention_kinds(model: LoadedModel) -> list[str]:
     return [c._attn_implementation for c in configs if hasattr(c, "_attn_implementation")]
 
 
+def hooks_of(model: LoadedModel) -> list[tuple[int, ...]]:
+    """The hooks of every module; transformers leaves its own behind `output_hidden_states`."""
+    return [
+        (*module._forward_hooks, *module._forward_pre_hooks) for module in model.model.modules()
+    ]
+
+
 def test_nothing_is_left_behind(model: LoadedModel) -> None:
     before, plain = model_sha256(model.model), capture(model, IDS).logits
-    chosen = attention_kinds(model)
+    chosen, hooks = attention_kinds(model), hooks_of(model)
     verify(model, held(model.facts.id), some_parts(model))
 
     def stop(what: str, done: int, total: int) -> None:
@@ -430,9 +437,7 @@ def test_nothing_is_left_behind(model: LoadedModel) -> None:
         verify(model, held(model.facts.id), some_parts(model))
     assert model_sha256(model.model) == before
     assert attention_kinds(model) == chosen
-    for module in model.model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
+    assert hooks_of(model) == hooks
     after = capture(model, IDS).logits
     assert plain is not None
     assert after is not None

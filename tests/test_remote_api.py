@@ -152,7 +152,7 @@ def test_a_public_page_asks_known_hosts_only(
     def sent(*_: Any, **__: Any) -> None:
         raise AssertionError("it was asked")
 
-    monkeypatch.setattr("httpx.Client.post", sent)
+    monkeypatch.setattr("httpx.Client.stream", sent)
     with pytest.raises(UserError) as caught:
         list(call(Settings(public=True), base_url=base_url, model="m", api_key=KEY))
     said = str(caught.value.message)
@@ -178,12 +178,12 @@ def test_a_public_page_asks_known_hosts_only(
 def test_a_public_page_asks_these(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def post(client: Any, url: str, **_: Any) -> Any:
+    def stream(client: Any, _method: str, url: str, **_: Any) -> Any:
         assert not client.follow_redirects
         asked.append(url)
         raise InputError("that far")
 
-    monkeypatch.setattr("httpx.Client.post", post)
+    monkeypatch.setattr("httpx.Client.stream", stream)
     with pytest.raises(UserError, match="that far"):
         list(call(Settings(public=True), base_url=base_url, model="m"))
     assert asked == [f"{base_url.rstrip('/')}/completions"]
