@@ -264,6 +264,7 @@ class Visit:
         self.page.goto(f"{stage.url}?__theme={theme}&lang={language}")
         for name in stage.viewers.keys() - {"saved"}:
             self.page.locator(f"#{name} .lens-viewer[data-ready]").wait_for(timeout=30_000)
+        self.page.evaluate(SETTLED)
 
     def show(self, **values: Any) -> None:
         """Let Python send these values."""
@@ -302,6 +303,23 @@ class Visit:
     def close(self) -> None:
         assert self.errors == []
         self.context.close()
+
+
+SETTLED = """async () => {
+  await document.fonts.ready;
+  const frame = () => new Promise(requestAnimationFrame);
+  const places = () => JSON.stringify([...document.querySelectorAll('.lens-viewer')].map((viewer) => {
+    const {x, y, width, height} = viewer.getBoundingClientRect();
+    return [x, y, width, height];
+  }));
+  for (let [same, last] = [0, '']; same < 5;) {
+    await frame();
+    const now = places();
+    same = now === last ? same + 1 : 0;
+    last = now;
+  }
+}"""
+"""Wait until the fonts are there and nothing has moved for five frames: places read before move."""
 
 
 SMALLEST_TARGET = """() => Math.min(...[...document.querySelectorAll(
