@@ -48,6 +48,7 @@ class TokenLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     attention: int = Field(default=1024, ge=1)
+    difference: int = Field(default=512, ge=1)
     graph: int = Field(default=256, ge=1)
     logit_lens: int = Field(default=1024, ge=1)
     repair: int = Field(default=512, ge=1)

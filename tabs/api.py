@@ -11,6 +11,7 @@ from gradio.events import api
 
 from tabs.answering import Answering, Edits
 from tabs.attention_api import AttentionEndpoints
+from tabs.pairs_api import PairsEndpoints
 from tabs.remote_api import RemoteEndpoints
 from tabs.repair_requests import RepairCompareRequest, RepairEvaluateRequest, RepairRequest
 from tabs.requests import (
@@ -42,6 +43,7 @@ class Endpoints(Answering):
             api(analysis, api_name=analysis.__name__, **self._runtime.run_queue)
         AttentionEndpoints(self._runtime).register()
         RemoteEndpoints(self._runtime).register()
+        PairsEndpoints(self._runtime).register()
 
     def models(self) -> list[dict[str, Any]]:
         """The models that can be named, with facts and self-check of those that are loaded."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tabs.attention_operations import ATTENTION_OPS
 from tabs.bench import Bench, edited
 from tabs.graph_operations import GRAPH_OPS
+from tabs.pairs_operations import PAIRS_OPS
 from tabs.repair_operations import REPAIR_OPS
 from tabs.requests import LogitLensRequest, PromptRequest, ShortenRequest
 
@@ -104,4 +105,5 @@ OPS: dict[str, Callable[..., Any]] = {
     **GRAPH_OPS,
     **ATTENTION_OPS,
     **REPAIR_OPS,
+    **PAIRS_OPS,
 }

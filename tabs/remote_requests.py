@@ -1,7 +1,7 @@
 """What may be asked of a model behind an API; the key is in no error, text or record."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -74,8 +74,20 @@ class RemoteImportanceRequest(BaseModel):
         return options
 
 
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
 def remote_request(arguments: Mapping[str, Any]) -> RemoteImportanceRequest:
     """The arguments as a request.
+
+    Raises:
+        InputError: every argument that has the wrong type; never with the key.
+    """
+    return with_key(RemoteImportanceRequest, arguments)
+
+
+def with_key(kind: type[Kind], arguments: Mapping[str, Any]) -> Kind:
+    """Arguments with an `api_key` as a request of this kind.
 
     Raises:
         InputError: every argument that has the wrong type; never with the key.
@@ -87,6 +99,6 @@ def remote_request(arguments: Mapping[str, Any]) -> RemoteImportanceRequest:
     elif key is not None and not isinstance(key, SecretStr):
         raise InputError("api_key is no text; give the key as text, or leave it out.")
     try:
-        return RemoteImportanceRequest.model_validate(arguments)
+        return kind.model_validate(arguments)
     except ValidationError as error:
-        raise InputError(complaint(error, RemoteImportanceRequest)) from error
+        raise InputError(complaint(error, kind)) from error

@@ -77,6 +77,11 @@ class Request(BaseModel):
         """Everything that the model is to say."""
         return []
 
+    @property
+    def public_limits(self) -> dict[str, tuple[int, int]]:
+        """Argument -> (how much it asks for, the most that a public page takes)."""
+        return {}
+
 
 class PromptRequest(Request):
     """What every analysis of one prompt needs."""

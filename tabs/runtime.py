@@ -33,7 +33,10 @@ MAX_PAIRS = 100
 MAX_EPOCHS = 50
 """How many updates of each a public page makes at most."""
 
-LONG_OPS = ("repair_view", "repair_evaluate", "repair_compare", "repair_strengths")
+LONG_OPS = (
+    *("repair_view", "repair_evaluate", "repair_compare", "repair_strengths"),
+    *("pair_difference", "pair_difference_view", "layer_operations", "layer_operations_view"),
+)
 """Operations that read dozens of texts."""
 
 HELD_SHARE = 16
@@ -242,7 +245,7 @@ class Runtime:
             ModelError: a model that is not on a public page's list.
             PromptError: a text without characters, or with more than the limit.
             EditError: edits too large for a public page.
-            InputError: more pairs or updates than a public page takes at once.
+            InputError: more pairs, texts or updates than a public page takes at once.
         """
         names = self.settings.model_names
         if self.settings.public and request.model not in names:
@@ -256,6 +259,7 @@ class Runtime:
                 self._check_text(name, text)
         if self.settings.public:
             _check_search(len(request.wanted_texts), getattr(request, "epochs", None))
+            _check_sizes(request.public_limits)
             _check_edits(request.edit or ())
 
     def _check_text(self, name: str, text: str) -> None:
@@ -334,6 +338,15 @@ def _check_search(pairs: int, epochs: int | None) -> None:
             f"epochs is {epochs}; the limit of this page is {MAX_EPOCHS}. "
             "Ask for fewer, or run LM Lens on your own machine."
         )
+
+
+def _check_sizes(limits: dict[str, tuple[int, int]]) -> None:
+    for name, (size, most) in limits.items():
+        if size > most:
+            raise InputError(
+                f"{name} comes to {size}; the limit of this page is {most}. "
+                "Give fewer, or run LM Lens on your own machine."
+            )
 
 
 def _check_edits(edits: Sequence[HeldEdit]) -> None:
