@@ -12,7 +12,8 @@ run: $(VENV)/run.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python tests/chromium.py --install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
 test-fast: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow and not browser and not hub and not gpu"

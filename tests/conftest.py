@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["COLUMNS"] = "100"  # of the terminal that commands write to
 
 # beartype cannot check pydantic's protocols, and pydantic checks those values itself.
 UNCHECKED = {"settings", "__init__", "__main__"}
