@@ -18,7 +18,7 @@ import gradio as gr
 
 from lens_core.errors import SettingsError
 from lens_core.settings import Settings, load_settings
-from tabs import attention, graph, logit_lens, repair
+from tabs import attention, difference, graph, logit_lens, repair
 from tabs.api import Endpoints
 from tabs.page import app_options
 from tabs.runtime import Runtime
@@ -26,7 +26,7 @@ from tabs.shell import build_shell
 from tabs.theme import theme
 from tabs.words import text, translations
 
-TABS = (graph, logit_lens, attention, repair)
+TABS = (graph, logit_lens, attention, difference, repair)
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU") == "true"
 ON_SPACE = "SPACE_ID" in os.environ
 SETTINGS = Path(__file__).with_name("settings.yaml")

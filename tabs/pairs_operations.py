@@ -6,9 +6,13 @@ arrays its clicks read without another run.
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lens_core.errors import InputError, PromptError
@@ -19,6 +23,7 @@ from tabs.pairs_requests import (
     CausalTraceRequest,
     LayerOperationsRequest,
     PairDifferenceRequest,
+    PairExportRequest,
     PairRecord,
     PairsRequest,
     PairViewRequest,
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
     from lens_core.difference.effect_result import SetEffect
     from lens_core.models import LoadedModel
     from lens_core.pairs import PairFile
+
+ORIGINAL_BYTES = 180
+"""What the original's JSON takes for one dim of one layer of one pair."""
+MAX_ORIGINAL_BYTES = 200 * 2**20
 
 Steps = Generator[dict[str, Any], None, Any]
 """How far it is; returns the result."""
@@ -283,6 +292,69 @@ def _set_effect(
     )
 
 
+def pair_export(bench: Bench, request: PairExportRequest, source: str) -> bytes:
+    """A zip with the original tool's result files and figures, and ours."""
+    from lens_core import pair_difference as compared
+
+    with read(bench, request, source) as loaded:
+        check_export(request, loaded)
+        with tempfile.TemporaryDirectory() as folder:
+            kept, out = Path(folder) / "kept", Path(folder) / "pairs"
+            listed = [core_pair(record) for record in request.pairs]
+            limit = bench.limits.difference
+            found = compared(loaded, listed, max_tokens=limit, keep=kept, **request.options)
+            found.header["model"]["id"] = request.model
+            _write_export(found, kept, out, request)
+            return zipped(out)
+
+
+def check_export(request: PairExportRequest, loaded: LoadedModel) -> None:
+    """Refuse an export that no browser could open.
+
+    Raises:
+        InputError: the original's JSON would be larger than the limit.
+    """
+    layers = loaded.n_layers if request.layers is None else len(request.layers)
+    size = len(request.pairs) * layers * loaded.facts.d_model * ORIGINAL_BYTES
+    if size > MAX_ORIGINAL_BYTES:
+        raise InputError(
+            f"The original's JSON would have {size / 2**20:.0f} MiB for {len(request.pairs)} pairs;"
+            f" the limit is {MAX_ORIGINAL_BYTES / 2**20:.0f}. Choose fewer pairs or layers, or use "
+            "python -m lens_core pairs analyze."
+        )
+
+
+def _write_export(found: PairDifference, kept: Path, out: Path, request: PairExportRequest) -> None:
+    from lens_core.difference.original_files import write_original_results
+    from lens_core.figures import write_pair_figures
+    from lens_core.pairs import write_original, write_pairs
+    from lens_core.records import dumps
+
+    results = out / "results"
+    results.mkdir(parents=True)
+    pairs = [one.pair for one in found.pairs]
+    write_pairs(pairs, out / "sentence_pairs.jsonl")
+    write_original(pairs, out / "sentence_pairs.json")
+    (results / "pairdiff.json").write_text(dumps(found.to_json(), indent=1), encoding="utf-8")
+    (results / "groups.csv").write_text(found.to_csv(), encoding="utf-8")
+    write_original_results(
+        found, kept, results, threshold=request.threshold, normalization=request.normalization
+    )
+    if request.figures:
+        options = {"threshold": request.threshold, "top_n": request.top_n}
+        write_pair_figures(found, kept, out, max_pairs=request.figures, **options)
+
+
+def zipped(folder: Path) -> bytes:
+    """A folder as a zip file."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder.parent))
+    return held.getvalue()
+
+
 # ---- one pair
 
 
@@ -385,6 +457,7 @@ PAIRS_OPS: dict[str, Callable[..., Any]] = {
     "layer_operations_view": layer_operations_view,
     "pair_difference": pair_difference,
     "pair_difference_view": pair_difference_view,
+    "pair_export": pair_export,
     "pair_view": pair_view,
     "pairs": pairs,
 }

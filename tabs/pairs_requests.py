@@ -146,6 +146,16 @@ class PairDifferenceRequest(PairsOfRequest):
         return {name: getattr(self, name) for name in names}
 
 
+class PairExportRequest(PairDifferenceRequest):
+    """The files of the original tool, its figures too."""
+
+    threshold: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    top_n: int = Field(default=10, ge=1, le=100)
+    normalization: Literal["none", "l2", "cosine"] = "none"
+    figures: int = Field(default=20, ge=0, le=100)
+    """Of so many pairs."""
+
+
 class PairViewRequest(Request):
     """One pair token by token, for the page."""
 

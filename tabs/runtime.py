@@ -35,7 +35,8 @@ MAX_EPOCHS = 50
 
 LONG_OPS = (
     *("repair_view", "repair_evaluate", "repair_compare", "repair_strengths"),
-    *("pair_difference", "pair_difference_view", "layer_operations", "layer_operations_view"),
+    *("pair_difference", "pair_difference_view", "pair_export"),
+    *("layer_operations", "layer_operations_view"),
 )
 """Operations that read dozens of texts."""
 

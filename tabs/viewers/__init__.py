@@ -29,7 +29,7 @@ EVENTS = {
     "header": ("link", "language", "open", "restore", "arrive"),
     "runner": ("run",),
     "status": ("stop", "shorten"),
-    "token_strip": ("graph", "logit_lens", "attention", "repair"),
+    "token_strip": ("graph", "logit_lens", "attention", "difference", "repair"),
     "heatmap": ("select", "token", "example", "window", "export"),
     "bars": ("choose",),
     "followed": ("follow", "pin", "remove", "join", "split"),
@@ -49,6 +49,7 @@ EVENTS = {
     "needs": ("choose", "measure"),
     "facts": ("act",),
     "edit_list": ("switch", "strength", "undo", "save", "open"),
+    "pair_lines": ("choose", "step", "example"),
 }
 """The viewers, and the events that each can trigger."""
 

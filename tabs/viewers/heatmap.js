@@ -1,16 +1,16 @@
 // A grid of coloured cells, with tokens, numbers and a card for every cell. Takes {"state": "empty",
 // "title", "text", "examples": [text]}, or {"state": "done", "name" (of exports), "title", "how" (drawn with the title above the cells), "rows":
 // [{"label", "title", "quantity": key of its own}] from the top, "columns": [{"token": record,
-// "position"} or {"label"}], "vocab", "tokens": [[id]], "quantities": [{"key", "label", "title",
+// "position"} or {"label", "title"}], "vocab", "tokens": [[id]], "quantities": [{"key", "label", "title",
 // "scale", "low", "high", "format": "percent" | "number" | "rank" | "signed", "values": [[]]}],
 // "quantity": key, "top" and "bottom": {"ids", "values", "format"} (bars of the card), "facts":
 // [{"label", "unit", "format", "quantity": key or "values"}], "card": key of its head, "changed":
 // [[0 | 1]], "other": [[id]], "other_values", "side": "before" | "after" (which the cells show),
-// "selected": [row, column], "files": formats that can be saved (all when absent), "notes": [phrase], "earlier", "later": columns that are not drawn}.
+// "undefined": what a cell without a value is, which makes it a hatched one, "selected": [row, column], "files": formats that can be saved (all when absent), "notes": [phrase], "earlier", "later": columns that are not drawn}.
 // Labels and titles are phrases; a cell without token and values is not there. Triggers "select" {row, column},
 // "token" {id}, "example" {index}, "window" {to} and "export" {format}.
 const { button, gradient, make, mount, phrase, t, tokenText } = lens;
-const { canvasFace, cardOf, ends, exportMenu, firstCell, fonts, gridOf, layoutOf, next, place, savePage, savePicture, tableFace } = lens.heat;
+const { canvasFace, cardOf, ends, exportMenu, firstCell, fonts, gridOf, hasUndefined, layoutOf, next, place, savePage, savePicture, tableFace } = lens.heat;
 
 const TABLE_CELLS = 3000; // more are drawn on a canvas
 const INTENT = 150; // ms over another cell before its card replaces a pinned one
@@ -41,7 +41,10 @@ function legend(quantity) {
   return make("div", "legend", make("strong", "", phrase(quantity.title)), make("span", "low", low), bar, make("span", "high", high));
 }
 
-const legends = (grid) => make("div", "legends", ...grid.legends.map(legend));
+const undefinedLegend = (grid) =>
+  hasUndefined(grid) ? make("div", "legend", make("span", "swatch", "–"), make("span", "", phrase(grid.value.undefined))) : null;
+
+const legends = (grid) => make("div", "legends", ...grid.legends.map(legend), undefinedLegend(grid));
 
 lens.viewers.heatmap = ({ element, props, watch, trigger }) => {
   const root = element.querySelector(".lens-viewer");

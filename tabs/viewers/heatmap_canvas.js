@@ -1,6 +1,6 @@
 // The heat map on a canvas: for more cells than a table should hold, and for the picture.
 const { make, phrase, t } = lens;
-const { cellText, coloursOf, columnLabel, fonts, idAt, labelled, numberOf, runsOf, summary, tokenOf } = lens.heat;
+const { cellText, coloursOf, columnLabel, columnLabelled, fonts, idAt, isUndefined, labelled, numberOf, runsOf, summary, tokenOf } = lens.heat;
 
 const PADDING = 6;
 
@@ -9,7 +9,7 @@ function lookOf(element) {
   const style = getComputedStyle(element);
   const colour = (name) => style.getPropertyValue(name).trim();
   return { fonts: fonts(element), panel: colour("--lens-panel"), text: colour("--body-text-color"),
-    subdued: colour("--body-text-color-subdued"), accent: colour("--color-accent"), chip: colour("--lens-chip") };
+    subdued: colour("--body-text-color-subdued"), accent: colour("--color-accent"), chip: colour("--lens-chip"), stream: colour("--lens-stream") };
 }
 
 // The runs of a text that fit into `room`, with an ellipsis where something is left out.
@@ -74,6 +74,24 @@ function painter(grid, layout, look) {
     return context.fill();
   }
 
+  // As a cell that has no value is hatched in the table.
+  function hatch(context, x, y) {
+    context.save();
+    context.beginPath();
+    context.rect(x, y, layout.cell, layout.row);
+    context.clip();
+    context.globalAlpha = 0.45;
+    context.strokeStyle = look.stream;
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let at = -layout.row; at < layout.cell; at += 7) {
+      context.moveTo(x + at, y + layout.row);
+      context.lineTo(x + at + layout.row, y);
+    }
+    context.stroke();
+    context.restore();
+  }
+
   function corner(context, x, y) {
     const right = x + layout.cell;
     const size = Math.min(8, layout.cell / 3);
@@ -88,6 +106,7 @@ function painter(grid, layout, look) {
     if (!grid.present[r][c]) return;
     const colours = coloursOf(grid, r, c) ?? { fill: look.chip, text: look.text };
     fillCell(context, x, y, colours.fill);
+    if (isUndefined(grid, r, c)) hatch(context, x, y);
     context.fillStyle = colours.text;
     const middle = y + layout.row / 2 + 1;
     const id = idAt(grid.value, r, c);
@@ -121,7 +140,7 @@ function painter(grid, layout, look) {
   }
 
   function columnHead(context, c, x) {
-    if (!labelled(c, grid.columns, layout.columnStep)) return;
+    if (!columnLabelled(grid, layout, c)) return;
     const column = grid.value.columns[c];
     const isEnd = column.token && c === grid.columns - 1 && !grid.value.later;
     context.fillStyle = isEnd ? look.accent : column.token ? look.text : look.subdued;

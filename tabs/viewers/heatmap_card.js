@@ -1,6 +1,6 @@
 // The card of a cell: its head, an edit's before and after, top tokens as bars, facts.
 const { button, closeButton, make, percent, phrase, recordText, t } = lens;
-const { at, columnText, entryOf, idAt, longText, tokenOf } = lens.heat;
+const { at, columnText, entryOf, idAt, isUndefined, longText, tokenOf } = lens.heat;
 
 const SPACE = 6; // between cell and card
 
@@ -87,6 +87,7 @@ function cardOf(grid, cell, { pick, close }) {
   }
   const known = facts(grid, cell);
   if (known) box.append(known);
+  if (isUndefined(grid, ...cell)) box.append(make("p", "note", `– ${phrase(grid.value.undefined)}`));
   if (pick && top) box.append(make("p", "hint", t("heatmap.pick")));
   if (close) box.append(closeButton(close));
   return box;

@@ -54,10 +54,12 @@ function gridOf(value, key) {
   const byRow = value.rows.map((row) => named(row.quantity) ?? quantity);
   const [rows, columns] = [value.rows.length, value.columns.length];
   const present = value.rows.map((_, r) =>
-    value.columns.map((_, c) => idAt(value, r, c) !== null || value.quantities.some((q) => at(q.values, r, c) !== null)),
+    value.columns.map((_, c) => Boolean(value.undefined) || idAt(value, r, c) !== null || value.quantities.some((q) => at(q.values, r, c) !== null)),
   );
   const hasTokens = (value.tokens ?? []).some((row) => row.some((id) => id !== null));
-  return { value, quantity, byRow, legends: [...new Set(byRow)], rows, columns, present, hasTokens };
+  // Among columns that are tokens, those that are something else.
+  const named = value.columns.map(({ label }) => Boolean(label) && value.columns.some(({ token }) => token));
+  return { value, quantity, byRow, legends: [...new Set(byRow)], rows, columns, present, hasTokens, named };
 }
 
 const at = (values, r, c) => values?.[r]?.[c] ?? null;
@@ -72,6 +74,11 @@ function coloursOf(grid, r, c) {
   const step = Math.round(STEPS * Math.min(1, Math.max(0, share(quantity, value))));
   return palette(quantity.scale)[step];
 }
+
+// Whether a cell is there although its quantity has no value.
+const isUndefined = (grid, r, c) => Boolean(grid.value.undefined) && at(grid.byRow[r].values, r, c) === null;
+const hasUndefined = (grid) =>
+  Boolean(grid.value.undefined) && grid.present.some((row, r) => row.some((_, c) => isUndefined(grid, r, c)));
 
 const numberOf = (grid, r, c) => shortText(grid.byRow[r], at(grid.byRow[r].values, r, c), !grid.hasTokens);
 
@@ -103,7 +110,7 @@ function firstCell(grid) {
   return null;
 }
 
-const columnText = ({ token, label }) => (token ? token.text : phrase(label));
+const columnText = ({ token, label, title }) => (token ? token.text : phrase(title ?? label));
 
 // A cell in words.
 function cellText(grid, [r, c]) {
@@ -130,10 +137,11 @@ function summary(grid) {
     if (low === null || v < low) low = v;
     if (high === null || v > high) [high, where] = [v, [r, c]];
   }));
-  if (where === null) return size;
+  const said = [...(value.notes ?? []), hasUndefined(grid) ? value.undefined : null].filter(Boolean).map(phrase);
+  if (where === null) return [size, ...said].join(" ");
   const [from, to] = [low, high].map((v) => longText(quantity.format, v));
   const range = t("heatmap.range", { low: from, high: to, cell: cellText(grid, where) });
-  return [size, range, ...(value.notes ?? []).map(phrase)].join(" ");
+  return [size, range, ...said].join(" ");
 }
 
-lens.heat = { at, cellText, coloursOf, columnLabel, columnText, ends, entryOf, firstCell, gridOf, idAt, longText, next, numberOf, palette, runsOf, summary, tokenOf };
+lens.heat = { at, cellText, coloursOf, columnLabel, columnText, ends, entryOf, firstCell, gridOf, hasUndefined, idAt, isUndefined, longText, next, numberOf, palette, runsOf, summary, tokenOf };

@@ -1,6 +1,6 @@
 // A heat map to take away: the menu, a picture, and a page that opens without network.
 const { download, language, menu, phrase, t } = lens;
-const { ends, fitted, gridOf, layoutOf, lookOf, painter, palette, sharp, write } = lens.heat;
+const { ends, fitted, gridOf, hasUndefined, layoutOf, lookOf, painter, palette, sharp, write } = lens.heat;
 
 const FORMATS = ["png", "html", "csv", "json"];
 const SCALE = 3;
@@ -60,7 +60,9 @@ function picture(root, value, key) {
     const canvas = document.createElement("canvas");
     const notes = (context) => {
       context.font = look.fonts.label;
-      return (value.notes ?? []).flatMap((note) => lines(context, phrase(note), width - 2 * MARGIN));
+      const said = (value.notes ?? []).map(phrase);
+      if (hasUndefined(grid)) said.push(`– ${phrase(value.undefined)}`);
+      return said.flatMap((note) => lines(context, note, width - 2 * MARGIN));
     };
     const texts = notes(canvas.getContext("2d"));
     const body = layout.height + layout.head;

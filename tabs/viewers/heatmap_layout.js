@@ -26,6 +26,12 @@ function labelWidth(grid, face) {
   return Math.ceil(Math.min(140, Math.max(34, ...widths))) + 10;
 }
 
+// Labels of tokens are wide; where one is no token, all are shown, cut off, as long as there is any room.
+function leastLabel({ named, value }) {
+  if (!value.columns.some(({ token }) => token)) return 28;
+  return named.includes(true) ? 44 : 64;
+}
+
 function rowHeight(grid, phone) {
   if (grid.hasTokens) return phone ? 40 : grid.rows <= 14 ? 36 : grid.rows <= 24 ? 28 : 24;
   return Math.round(Math.max(3, Math.min(36, (grid.rows > 48 ? 640 : 480) / grid.rows)));
@@ -57,11 +63,18 @@ function layoutOf(grid, width, face, { fit = false, phone = width < 480 } = {}) 
   return { label, cell, gap, row, rowGap, showToken, showNumber,
     pitch: cell + gap, rowPitch: row + rowGap, head: 28,
     left: label + 2 * gap, total: label + 2 * gap + grid.columns * (cell + gap), height: rowGap + grid.rows * (row + rowGap),
-    columnStep: stepOf(grid.value.columns[0]?.token ? 64 : 28, cell + gap), rowStep: stepOf(14, row + rowGap),
+    columnStep: stepOf(leastLabel(grid), cell + gap), rowStep: stepOf(14, row + rowGap),
     scrolls: grid.columns * natural > place + 1 };
 }
 
 // A label stands at every so many rows or columns, counted from the last one, where there is room.
 const labelled = (index, count, step) => (count - 1 - index) % step === 0 && (step === 1 || index >= step - 1);
 
-Object.assign(lens.heat, { fonts, labelled, layoutOf });
+// The same of columns; one that is no token has its label before its neighbours.
+function columnLabelled({ columns, named }, { columnStep: step }, c) {
+  if (step === 1) return true;
+  const isNear = (from, to) => named.slice(Math.max(0, from), to).includes(true);
+  return named[c] ? !isNear(c + 1, c + step) : labelled(c, columns, step) && !isNear(c - step + 1, c + step);
+}
+
+Object.assign(lens.heat, { columnLabelled, fonts, labelled, layoutOf });

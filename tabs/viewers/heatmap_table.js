@@ -1,6 +1,6 @@
 // The heat map as a table: cells can be read, copied and found by assistive technology.
 const { make, phrase, t } = lens;
-const { cellText, coloursOf, columnLabel, columnText, idAt, labelled, numberOf, runsOf, summary, tokenOf } = lens.heat;
+const { cellText, coloursOf, columnLabel, columnLabelled, columnText, idAt, isUndefined, labelled, numberOf, runsOf, summary, tokenOf } = lens.heat;
 
 let tables = 0;
 
@@ -29,6 +29,7 @@ function widthOf(runs) {
 // own for every cell takes a quarter of the time of a large table.
 function dress(grid, layout, token, td, r, c) {
   const colours = coloursOf(grid, r, c);
+  if (grid.value.undefined) td.classList.toggle("undefined", isUndefined(grid, r, c));
   td.style.cssText = colours ? `background:${colours.fill};color:${colours.text}` : "";
   const figure = layout.showNumber ? numberOf(grid, r, c) : "";
   if (figure) td.firstChild.firstChild.data = figure;
@@ -63,7 +64,7 @@ function bodyRow(grid, layout, token, r) {
 
 function footRow(grid, layout) {
   const heads = grid.value.columns.map((column, c) => {
-    const shown = labelled(c, grid.columns, layout.columnStep);
+    const shown = columnLabelled(grid, layout, c);
     const head = make("th", column.token ? "token-head" : "", shown ? make("span", "", columnLabel(column)) : null);
     head.scope = "col";
     if (layout.columnStep > 1 && shown) head.firstChild.style.maxWidth = `${layout.columnStep * layout.pitch - 10}px`;
