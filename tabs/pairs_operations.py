@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lens_core.difference.aligned_grid import PairGrid
     from lens_core.difference.effect_result import SetEffect
     from lens_core.models import LoadedModel
-    from lens_core.pairs import PairFile
+    from lens_core.pairs import Alignment, PairFile
 
 ORIGINAL_BYTES = 180
 """What the original's JSON takes for one dim of one layer of one pair."""
@@ -145,7 +145,7 @@ def aligned_set(
     found = []
     for done, pair in enumerate(file.pairs, 1):
         found.append(alignment_of(loaded, request, pair, bench.limits.difference))
-        tick("row", done, len(file.pairs))
+        tick("prompt", done, len(file.pairs))
     if same_length:
         kept = [at for at, one in enumerate(found) if one["shift"] == 0]
         if not kept:
@@ -165,17 +165,24 @@ def alignment_of(loaded: LoadedModel, request: Request, pair: Pair, limit: int) 
     try:
         found = aligned(loaded, pair, template=request.template, special=request.special)
     except PromptError as error:
-        return {"n_tok": None, "prefix": None, "edits": [], "shift": None, "flags": [],
-                "reason": str(error)}  # fmt: skip
-    lengths = [len(found.ids1), len(found.ids2)]
-    long = max(lengths) > limit
+        return alignment_record(None, str(error))
+    longest = max(len(found.ids1), len(found.ids2))
+    reason = f"It has {longest} tokens; the limit is {limit}." if longest > limit else None
+    return alignment_record(found, reason)
+
+
+def alignment_record(found: Alignment | None, reason: str | None) -> dict[str, Any]:
+    """An alignment as plain values, with the reason why it cannot be compared, if any."""
+    if found is None:
+        nothing: dict[str, Any] = {"n_tok": None, "prefix": None, "edits": [], "shift": None}
+        return {**nothing, "flags": [], "reason": reason}
     return {
-        "n_tok": lengths,
+        "n_tok": [len(found.ids1), len(found.ids2)],
         "prefix": found.prefix,
         "edits": [[list(one), list(two)] for one, two in found.edits],
         "shift": found.shift,
         "flags": list(found.flags),
-        "reason": f"It has {max(lengths)} tokens; the limit is {limit}." if long else None,
+        "reason": reason,
     }
 
 

@@ -51,8 +51,9 @@ def test_only_the_documented_endpoints_are_public(api: dict[str, Any]) -> None:
     graph = {"/graph", "/graph_node", "/graph_edge", "/graph_statistics"}
     repair = {"/repair", "/repair_evaluate", "/repair_compare"}
     attention = {"/attention", "/next_token", "/attribution"}
+    pairs = {"/pairs", "/pair_difference", "/causal_trace", "/layer_operations"}
     others = {"/models", "/logit_lens", "/remote_importance"}
-    assert set(api["named_endpoints"]) == {*others, *graph, *repair, *attention}
+    assert set(api["named_endpoints"]) == {*others, *graph, *repair, *attention, *pairs}
     assert not api["unnamed_endpoints"]
 
 

@@ -211,7 +211,8 @@ def test_every_event_but_the_api_is_private() -> None:
     graph = {"graph", "graph_node", "graph_edge", "graph_statistics"}
     repair = {"repair", "repair_evaluate", "repair_compare"}
     attention = {"attention", "next_token", "attribution", "remote_importance"}
-    assert public == {"models", "logit_lens", *graph, *repair, *attention}
+    pairs = {"pairs", "pair_difference", "causal_trace", "layer_operations"}
+    assert public == {"models", "logit_lens", *graph, *repair, *attention, *pairs}
     undocumented = {fn.api_visibility for fn in blocks.fns.values()} - {"public", "private"}
     assert not undocumented
     assert len(blocks.fns) > 30

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from heatmap_cases import CASES, HOSTILE, WORDS, edited, lens, wave
+from heatmap_cases import CASES, HOSTILE, WORDS, attention, edited, lens, table, wave
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from visits import PALE
@@ -27,6 +27,51 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SCALES = ["probability", "amount", "signed"]
 
+UNDEFINED = "undefined: one side has no token"
+
+
+def pairs(columns: int = 6, **quantity: Any) -> dict[str, Any]:
+    """Layers x tokens of two texts; what differs between them is a column with a label."""
+    value = attention(columns)
+    changed = columns - 2
+    value["rows"] = [{"label": f"L{r}", "title": f"Layer {r}"} for r in range(5, -1, -1)]
+    value["columns"][changed] = {
+        "label": "France|Italy",
+        "title": "A: France, B: Italy",
+        "position": changed,
+    }
+    value["tokens"] = table(6, columns, lambda r, c: None)
+    shown = {"key": "shown", "label": "Shown", "title": "What is shown", **quantity}
+    return {**value, "quantities": [shown], "quantity": "shown"}
+
+
+def apart(columns: int = 6) -> dict[str, Any]:
+    """How far two states are apart: nothing before the change."""
+    values = table(6, columns, lambda r, c: 0.25 * (r + 1) if c >= columns - 2 else 0.0)
+    return pairs(columns, scale="amount", format="number", low=0, high=1.5, values=values)
+
+
+def restored(columns: int = 6, **changes: Any) -> dict[str, Any]:
+    """Shares that a patch restores; one column cannot be patched."""
+
+    def share(r: int, c: int) -> float | None:
+        return None if c == 2 else 0.0 if c < columns - 2 else 1.03 - 0.4 * r
+
+    values = table(6, columns, share)
+    value = pairs(columns, scale="signed", format="percent", low=-1, high=1, values=values)
+    return {**value, "selected": [3, columns - 1], "undefined": UNDEFINED, **changes}
+
+
+SHOWN = {
+    **CASES,
+    "apart": apart,
+    "restored": restored,
+    "nowhere": lambda: restored(quantities=[{**restored()["quantities"][0], "values": [[]] * 6}]),
+    "many": lambda: apart(40),
+    "wide": lambda: restored(600),
+}
+"""The cases by name, with those of pairs."""
+
 
 class Site:
     """A page with one heat map, whose value the address names."""
@@ -38,7 +83,7 @@ class Site:
         """What reached Python: the name of each event and its data."""
 
     def case(self, request: gr.Request) -> str:
-        return drawn(CASES[request.query_params["case"]]())
+        return drawn(SHOWN[request.query_params["case"]]())
 
     def keep(self, name: str) -> Callable[[gr.EventData], str]:
         def kept(event: gr.EventData) -> str:
@@ -309,6 +354,118 @@ def test_masked_cells_are_absent_and_skipped(visit: Open) -> None:
     expect(page.card).to_contain_text("position 1")
 
 
+def test_differences_of_a_pair_have_a_column_for_what_differs(visit: Open) -> None:
+    page = visit("apart")
+    assert page.page.locator(".scroller tbody th").all_inner_texts()[-1] == "L0"
+    first = page.page.locator(".scroller tbody tr").first.locator("td").all_inner_texts()
+    assert first == ["0", "0", "0", "0", "0.25", "0.25"]
+    head = page.page.locator(".scroller tfoot th").nth(4)
+    assert head.inner_text() == "France|Italy"
+    assert head.get_attribute("title") == "A: France, B: Italy"
+    assert page.page.locator(".legend span").all_inner_texts() == ["0", "", "1.50"]
+    page.cell(5, 4).hover()
+    for part in ("L0", "A: France, B: Italy", "position 4", "1.50"):
+        expect(page.card).to_contain_text(part)
+    page.focus()
+    active = page.page.locator(".scroller table").get_attribute("aria-activedescendant")
+    label = page.page.locator(f"#{active}").get_attribute("aria-label") or ""
+    assert label.startswith("Layer 5,  t5, position 5:")
+    page.page.keyboard.press("ArrowLeft")
+    active = page.page.locator(".scroller table").get_attribute("aria-activedescendant")
+    label = page.page.locator(f"#{active}").get_attribute("aria-label") or ""
+    assert label.startswith("Layer 5, A: France, B: Italy:")
+
+
+def test_shares_go_from_purple_over_the_middle_to_green(visit: Open) -> None:
+    page = visit("restored")
+    column = [page.cell(r, 5) for r in range(6)]
+    assert [cell.inner_text() for cell in column] == ["103%", "63%", "23%", "−17%", "−57%", "−97%"]
+    colours = [cell.evaluate("td => getComputedStyle(td).backgroundColor") for cell in column]
+    parts = [[int(part) for part in re.findall(r"\d+", colour)] for colour in colours]
+    assert parts[0] == [15, 98, 49], "more than all is the end of the scale"
+    assert all(green > red for red, green, _ in parts[:3])
+    assert all(red > green and blue > green for red, green, blue in parts[3:])
+    none = page.cell(0, 0)
+    assert none.inner_text() == "0%"
+    middle = none.evaluate("td => getComputedStyle(td).backgroundColor")
+    assert middle == "rgb(245, 245, 246)"
+    assert page.page.locator(".legend .low").inner_text() == "−100%"
+    ring = page.page.locator(".scroller td.selected")
+    assert ring.count() == 1
+    assert ring.inner_text() == "−17%"
+
+
+def test_a_cell_without_a_value_is_there_when_it_is_said_what_it_is(visit: Open) -> None:
+    page = visit("restored")
+    assert page.page.locator(".scroller td.absent").count() == 0
+    hatched = page.page.locator(".scroller td.undefined")
+    assert hatched.all_inner_texts() == ["–"] * 6
+    image = "td => getComputedStyle(td).backgroundImage"
+    assert "repeating-linear-gradient" in hatched.first.evaluate(image)
+    assert page.cell(0, 1).evaluate(image) == "none"
+    assert UNDEFINED in page.page.locator(".legends").inner_text()
+    assert UNDEFINED in (page.page.locator("caption").text_content() or "")
+    page.cell(1, 2).hover()
+    expect(page.card).to_contain_text(UNDEFINED)
+    page.cell(1, 2).click()
+    page.expect_event("select", {"row": 1, "column": 2})
+    page.cell(1, 1).hover()
+    expect(page.card).not_to_contain_text(UNDEFINED)
+
+
+def test_a_map_on_which_nothing_is_defined_says_so(visit: Open) -> None:
+    page = visit("nowhere")
+    assert page.page.locator(".scroller td.undefined").count() == 36
+    assert UNDEFINED in (page.page.locator("caption").text_content() or "")
+    page = visit("apart")
+    assert page.page.locator(".swatch").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_undefined_cells_are_hatched_on_a_canvas_too(visit: Open, theme: str) -> None:
+    page = visit("wide", f"__theme={theme}")
+    surface = page.page.locator(".surface canvas")
+    assert UNDEFINED in page.page.locator(".legends").inner_text()
+    count = """(canvas, [x, y, w, h]) => {
+      const scale = window.devicePixelRatio;
+      const { data } = canvas.getContext('2d').getImageData(x * scale, y * scale, w, h);
+      const found = new Set();
+      for (let i = 0; i < data.length; i += 4) found.add(data.slice(i, i + 3).join());
+      return found.size;
+    }"""
+    page.page.locator(".scroller").evaluate("s => s.scrollLeft = 0")
+    page.page.wait_for_timeout(200)
+    layout = page.page.evaluate(
+        """value => {
+          const { fonts, gridOf, layoutOf } = lens.heat;
+          const root = document.querySelector('.lens-heatmap');
+          return layoutOf(gridOf(value), root.parentNode.clientWidth, fonts(root));
+        }""",
+        restored(600),
+    )
+    size = [layout["cell"] - 1, layout["row"] - 2]
+    places = [[layout["left"] + c * layout["pitch"], layout["rowGap"] + 1, *size] for c in (1, 2)]
+    plain, hatched = (surface.evaluate(count, place) for place in places)
+    assert plain == 1
+    assert hatched > 1
+
+
+@pytest.mark.parametrize(("case", "width"), [("apart", 420), ("many", 420), ("many", 800)])
+def test_the_column_that_differs_keeps_its_label(visit: Open, case: str, width: int) -> None:
+    page = visit(case, width=width)
+    heads = page.page.locator(".scroller tfoot th")
+    texts = heads.all_inner_texts()
+    assert texts[-2] == "France|Italy"
+    assert heads.nth(len(texts) - 2).is_visible()
+    boxes = page.page.locator(".scroller tfoot th > span").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right])"
+    )
+    if case == "many":
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(boxes))
+    else:
+        assert all(texts)
+
+
 def test_an_edit_is_marked_and_its_card_says_before_and_after(visit: Open) -> None:
     page = visit("edited")
     assert page.page.locator(".scroller td.changed").count() == 2
@@ -539,7 +696,7 @@ def test_the_picture_has_its_size_and_is_light(visit: Open, theme: str, tmp_path
     assert (darkest < 120).mean() > 0.5, "text and cells from top to bottom"
 
 
-@pytest.mark.parametrize("case", ["hostile", "canvas", "edited"])
+@pytest.mark.parametrize("case", ["hostile", "canvas", "edited", "restored"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_saved_page_opens_without_network(
     visit: Open, browser: Browser, case: str, scheme: Any, tmp_path: Path
@@ -559,7 +716,7 @@ def test_the_saved_page_opens_without_network(
     alone.on("console", lambda message: errors.append(message.text))
     alone.goto(saved.as_uri())
     alone.wait_for_selector(".lens-heatmap[data-ready]")
-    assert alone.locator("h1").inner_text() == CASES[case]()["title"]
+    assert alone.locator("h1").inner_text() == SHOWN[case]()["title"]
     assert alone.evaluate("document.documentElement.lang") == "zh-CN"
     dark = scheme == "dark"
     text = alone.locator("h1").evaluate("e => getComputedStyle(e).color")

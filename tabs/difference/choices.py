@@ -43,6 +43,8 @@ class Look:
     order: str = "index"
     grid: str = "rel_l2"
     """What the grid of one pair shows."""
+    direction: str = "denoise"
+    """Of the patches that are shown for one pair."""
     side: str = "after"
 
 

@@ -27,7 +27,7 @@ from tabs.said import carried, index_of
 from tabs.shell import Going, Shown
 from tabs.viewers import drawn
 
-N_SHOWN = 9
+N_SHOWN = 10
 """Components that show a session; a test counts them."""
 MAX_FILE = 16 * 2**20
 
@@ -51,7 +51,7 @@ class Clicks:
         records = pairs.records
         kept = earlier is not None and earlier.pairs == records
         index = earlier.index if earlier is not None and kept else 0
-        session = Session(shared, asked, look, records, index=index)
+        session = Session(shared, asked, look, pairs, index=index)
         after, before = yield from self._runs.view(shared, records[index])
         session = replace(session, view=after, view_before=before)
         # The pair is shown while all of them are compared.
@@ -79,7 +79,9 @@ class Clicks:
             site,
             gr.Radio(visible=session.edited),
             session,
+            # What was traced was of another run.
             drawn(NOTHING) if not found else gr.skip(),
+            drawn(data_stack(session.data)),
         )
 
     # Clicks that read what is there
@@ -90,9 +92,9 @@ class Clicks:
             return (gr.skip(),) * N_SHOWN
         look, _ = split(values)
         session = session.looking(look)
-        shown = list(self._shown(session))
-        shown[5] = gr.skip()  # the list of sites is as it was
-        return tuple(shown)
+        # The list of sites and the pairs are as they were.
+        *shown, _, side, kept, _, _ = self._shown(session)
+        return *shown, gr.skip(), side, kept, gr.skip(), gr.skip()
 
     def cell(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
         """A cell of either grid is selected in both."""

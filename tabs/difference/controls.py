@@ -36,6 +36,7 @@ class Controls:
     site: gr.Dropdown
     order: gr.Dropdown
     grid: gr.Dropdown
+    direction: gr.Radio
     side: gr.Radio
     readout: gr.Dropdown
     components: gr.Dropdown
@@ -52,7 +53,7 @@ class Controls:
     @property
     def looks(self) -> list[Any]:
         """Events after which the same result is shown otherwise."""
-        names = ("metric", "by", "site", "order", "grid", "side")
+        names = ("metric", "by", "site", "order", "grid", "direction", "side")
         return [getattr(self, name).input for name in names]
 
 
@@ -79,6 +80,16 @@ def above_grid() -> dict[str, Component]:
     """What the grid of one pair shows."""
     known = [(text(f"pairs.metric_{value}"), value) for value in offered.GRID_METRICS]
     return {"grid": gr.Dropdown(known, value=LOOK.grid, label=text("pairs.metric"))}
+
+
+def above_restored() -> dict[str, Component]:
+    """Which way states are copied."""
+    return {
+        "direction": gr.Radio(
+            [(text(f"pairs.direction_{name}"), name) for name in ("denoise", "noise")],
+            value=LOOK.direction, label=text("pairs.direction"), elem_classes="lens-segments",
+        )
+    }  # fmt: skip
 
 
 def part_picker() -> dict[str, Component]:
@@ -134,7 +145,7 @@ def how_compared() -> dict[str, Component]:
 def trace_form() -> list[Component]:
     """The fields of `Traced`."""
     with gr.Row(elem_classes="lens-form"):
-        found = [
+        found: list[Component] = [
             _picker("trace_metric", offered.TRACE_METRICS, TRACED.metric),
             _several("trace_components", offered.PATCHED, TRACED.components, "place"),
             _picker("direction", offered.DIRECTIONS, TRACED.direction),
@@ -158,7 +169,7 @@ def operations_form() -> list[Component]:
         )
     ]  # fmt: skip
     with gr.Row(elem_classes="lens-form"):
-        several = _several("operations", offered.OPERATIONS, OPERATED.operations, "operation")
+        several = _several("what_done", offered.OPERATIONS, OPERATED.operations, "operation")
         return [*found, several, _typed("layers", OPERATED.layers)]
 
 

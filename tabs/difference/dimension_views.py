@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabs.difference.layer_views import interval
+from tabs.difference.layer_views import interval, p_text
 from tabs.difference.parts import chart, column, short, site_name, table, view
 from tabs.difference.session import Session
 from tabs.words import phrase
@@ -153,7 +153,7 @@ def found_table(found: PairDifference) -> dict[str, Any]:
         column("hit_rate", "percent", digits=0, phone=True),
         column("rho", "number", digits=2),
         column("rho_interval", "text"),
-        column("q", "number", digits=4),
+        column("q", "text"),
         column("halves", "text"),
         column("mean1", "signed", digits=3),
         column("mean2", "signed", digits=3),
@@ -179,7 +179,7 @@ def _found_row(one: FoundDim) -> list[Any]:
         short(one.hit_rate, 4),
         short(one.rho, 4),
         interval(one.rho_lo, one.rho_hi),
-        short(one.q, 4),
+        p_text(one.q),
         said,
         short(one.mean1, 4),
         short(one.mean2, 4),
@@ -232,7 +232,6 @@ def dims_map(found: PairDifference, site: str) -> dict[str, Any]:
         "later": 0,
         "files": ["png", "html"],
         "selected": None,
-        "readonly": True,
     }
 
 

@@ -113,13 +113,20 @@ def interval(low: float, high: float) -> Any:
     return f"{low:.3g} … {high:.3g}"
 
 
+def p_text(p: float) -> str | None:
+    """A probability as text, so that a small one is not 0."""
+    if not np.isfinite(p):
+        return None
+    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"
+
+
 def comparisons_table(found: PairDifference) -> dict[str, Any]:
     """Every two kinds of pairs, at the layer where they differ most clearly."""
     columns = [
         column("kinds", "text", phone=True),
         column("where", "text", phone=True),
         column("difference", "signed", digits=3, phone=True),
-        column("p_holm", "number", digits=4),
+        column("p_holm", "text"),
         column("said", "text"),
     ]
     rows = []
@@ -131,7 +138,7 @@ def comparisons_table(found: PairDifference) -> dict[str, Any]:
                 f"{one.types[0]} − {one.types[1]}",
                 site_name(found.sites[at]),
                 short(float(one.difference[at]), 4),
-                short(float(one.p_holm[at]), 4),
+                p_text(float(one.p_holm[at])),
                 {"text": phrase(f"pairs.told_{clear}"), "tone": "good" if clear else "plain"},
             ]
         )
@@ -145,7 +152,7 @@ def layer_table(found: PairDifference) -> dict[str, Any]:
     columns = [
         column("layer", "text", phone=True),
         column("against", "signed", digits=3, phone=True),
-        column("p_holm", "number", digits=4, phone=True),
+        column("p_holm", "text", phone=True),
         column("said", "text"),
     ]
     rows = []
@@ -156,7 +163,7 @@ def layer_table(found: PairDifference) -> dict[str, Any]:
         clear = p < 0.05
         said = {"text": phrase(f"pairs.smaller_{clear}"), "tone": "good" if clear else "plain"}
         gap = short(float(test.gap[at]), 4)
-        rows.append([site_name(site), gap, short(p, 4), said])
+        rows.append([site_name(site), gap, p_text(p), said])
     return table(
         phrase("pairs.layer_test"),
         phrase("pairs.layer_test_how"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabs.difference.layer_views import interval
+from tabs.difference.layer_views import interval, p_text
 from tabs.difference.parts import chart, column, short, table, view
 from tabs.words import phrase
 
@@ -49,13 +49,13 @@ def scores_table(found: LayerOperations) -> dict[str, Any]:
         column("nll", "number", digits=4, phone=True),
         column("change", "signed", digits=4, phone=True),
         column("interval", "text"),
-        column("perplexity", "number", digits=4),
+        column("perplexity", "number", digits=2),
         column("median_nll", "number", digits=3),
         column("p95_nll", "number", digits=3),
         column("accuracy", "percent", digits=1),
         column("new_errors", "rank"),
         column("fixed_errors", "rank"),
-        column("mcnemar", "number", digits=4),
+        column("mcnemar", "text"),
     ]
     rows = [_score_row(score) for score in found.scores]
     skipped = len(found.skipped)
@@ -77,7 +77,7 @@ def _score_row(score: Score) -> list[Any]:
         _number(score.accuracy),
         change.new_errors,
         change.fixed_errors,
-        _number(change.p),
+        p_text(change.p),
     ]
 
 

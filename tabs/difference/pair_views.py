@@ -10,6 +10,7 @@ from lens_core.figures.text import cut, shown
 from tabs.difference.choices import GRID_METRICS
 from tabs.difference.parts import cells, site_name
 from tabs.difference.session import Session
+from tabs.said import scientific
 from tabs.words import phrase
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def lines(session: Session) -> dict[str, Any]:
     grid = view.grid
     return {
         "state": "ready",
-        "title": phrase("pairs.pair", n=session.index + 1, of=len(session.pairs)),
+        "title": None,
         "sides": [_side(grid, number) for number in (0, 1)],
         "facts": facts(grid),
         "index": session.index,
@@ -120,20 +121,22 @@ def restored_map(session: Session) -> dict[str, Any]:
     return {
         **_frame(columns, sites, "pair-restored", session),
         "title": phrase("pairs.restored"),
-        "how": restored_how(view),
+        "how": restored_how(view, session.look.direction),
         "card": "pairs.restored_card",
         "columns": [_column(grid, at, columns=columns, view=view) for at in range(len(columns))],
         "quantities": [effect_quantity(name, table) for name, table in tables.items()],
-        "quantity": "denoise",
+        "quantity": session.look.direction,
         "facts": [_fact(f"pairs.effect_{name}", name, "percent") for name in tables],
         "notes": trace_notes(view),
         "selected": _selected(session, len(sites)),
     }
 
 
-def restored_how(view: PairView) -> dict[str, Any]:
-    """How to read it, by the number that is measured."""
+def restored_how(view: PairView, direction: str) -> dict[str, Any]:
+    """How to read it, by what is copied where and by the number that is measured."""
     contrast = view.trace.contrast if view.trace else None
+    if direction == "noise":
+        return phrase("pairs.trace_how_noise")
     if contrast is None or contrast.metric == "kl":
         return phrase("pairs.restored_how_kl")
     return phrase("pairs.restored_how", clean=SIDES[contrast.clean_side - 1])
@@ -183,6 +186,7 @@ def _frame(
         "earlier": 0,
         "later": 0,
         "files": ["png", "html"],
+        "undefined": True,
         "selected": _selected(session, len(names)),
     }
 
@@ -243,4 +247,4 @@ def _grid_notes(grid: PairGrid) -> list[Any]:
     if not before or not first:
         return list(grid.header["warnings"])
     worst = float(np.nanmax(grid.values["rel_l2"][:, before]))
-    return [phrase("pairs.prefix_equal", error=f"{worst:.1e}"), *grid.header["warnings"]]
+    return [phrase("pairs.prefix_equal", error=scientific(worst)), *grid.header["warnings"]]

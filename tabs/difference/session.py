@@ -35,8 +35,8 @@ class Session:
     shared: dict[str, Any]
     asked: Asked
     look: Look
-    pairs: tuple[dict[str, Any], ...]
-    """Those that were compared."""
+    asked_pairs: Pairs
+    """What was to be compared."""
     compared: Differing | None = None
     """None while the pairs are run."""
     index: int = 0
@@ -45,6 +45,11 @@ class Session:
     """Without the edit, where there is one."""
     cell: tuple[int, int] | None = None
     """[row, column] of the grids."""
+
+    @property
+    def pairs(self) -> tuple[dict[str, Any], ...]:
+        """The pairs that were run, in order."""
+        return self.asked_pairs.records
 
     @property
     def shown(self) -> PairDifference | None:
@@ -65,6 +70,11 @@ class Session:
         """Whether an edit held."""
         return self.shared["edit"] is not None
 
+    @property
+    def data(self) -> Pairs:
+        """The pairs with what the run says of their alignment."""
+        return self.asked_pairs if self.compared is None else aligned(self)
+
     def looking(self, look: Look) -> Session:
         """The same with other choices of what is shown, within what there is."""
         found = self.compared.found if self.compared else None
@@ -73,3 +83,20 @@ class Session:
         if sites and site not in sites:
             site = sites[len(sites) // 2]
         return replace(self, look=replace(look, site=site))
+
+
+def aligned(session: Session) -> Pairs:
+    """The pairs, with how each was aligned in the run, or why it was left out."""
+    from tabs.pairs_operations import alignment_record, alignment_report
+
+    assert session.compared is not None
+    found = session.compared.found
+    reasons = {one.index: one.reason for one in found.left_out}
+    compared = iter(found.pairs)
+    records = tuple(
+        alignment_record(None, reasons[at])
+        if at in reasons
+        else alignment_record(next(compared).alignment, None)
+        for at in range(len(session.pairs))
+    )
+    return replace(session.asked_pairs, alignments=records, report=alignment_report(records))

@@ -39,6 +39,7 @@ class Parts:
     side: gr.Radio
     session: gr.State
     trace: gr.HTML
+    report: gr.HTML
 
     @property
     def run(self) -> list[Any]:
@@ -78,12 +79,14 @@ def build(shell: Shell) -> None:
             found |= controls.above_grid()
             shown["grid"] = viewer("heatmap", _empty(), elem_id="lens-pair-grid")
         with gr.Column(elem_classes="lens-panel", min_width=300):
+            found |= controls.above_restored()
             shown["restored"] = viewer("heatmap", _waiting(), elem_id="lens-pair-restored")
     found |= controls.part_picker()
     with gr.Column(elem_id=PANEL, elem_classes="lens-parts"):
         shown |= _lay_results(found)
         trace, operations = _lay_trace(shown), _lay_operations()
         data = _lay_data()
+        shown["report"] = data.report
         with _part("export"):
             panel_head("pairs.part_export", "pairs.export_how")
             saves = export.buttons()

@@ -31,23 +31,35 @@ def trace_stack(
 def _views(found: Traced, side: str | None) -> list[dict[str, Any]]:
     name = side or "only"
     views = [view(f"said_{name}", "facts", summary(found, side))]
-    for number, grid in enumerate(found.grids):
-        if grid.component == "heads":
-            views += [
-                view(f"{name}_{number}_{at}", "heatmap", heads_map(found, grid, at))
-                for at in range(grid.effect.shape[-1])
-            ]
-        else:
-            views.append(view(f"{name}_{number}", "heatmap", grid_map(found, grid)))
+    for component in dict.fromkeys(grid.component for grid in found.grids):
+        # What restores stands beside what breaks.
+        for at, map_ in enumerate(_maps(found, component)):
+            views.append(view(f"{name}_{component}_{at}", "heatmap", map_))
     if checks := getattr(found, "checks", ()):
         views.append(view(f"checks_{name}", "table", checks_table(found, checks)))
     return views
 
 
+def _maps(found: Traced, component: str) -> list[dict[str, Any]]:
+    """The maps of one component: of each column where it has heads, in each direction."""
+    grids = [grid for grid in found.grids if grid.component == component]
+    if component != "heads":
+        return [grid_map(found, grid) for grid in grids]
+    columns = range(grids[0].effect.shape[-1])
+    return [heads_map(found, grid, at) for at in columns for grid in grids]
+
+
 def summary(found: Traced, side: str | None) -> dict[str, Any]:
     """What was measured in both runs, and with what error where it is an estimate."""
     contrast = found.contrast
+    texts = [
+        "".join(
+            token["text"] for token in found.header["input"][name] if token["kind"] != "special"
+        )
+        for name in ("clean", "corrupt")
+    ]
     rows = [
+        {"label": phrase("pairs.trace_pair"), "value": " | ".join(texts)},
         {"label": phrase("pairs.trace_metric"),
          "value": phrase(f"pairs.trace_metric_{contrast.metric}")},
         {"label": phrase("pairs.trace_clean", side=SIDES[contrast.clean_side - 1]),
@@ -133,7 +145,7 @@ def _map(
         "later": 0,
         "files": ["png", "html"],
         "selected": None,
-        "readonly": True,
+        "undefined": True,
     }  # fmt: skip
 
 

@@ -48,10 +48,10 @@ function ends({ scale, format, low, high }) {
 
 // The value, with what is asked of every cell worked out once.
 function gridOf(value, key) {
-  const named = (name) => value.quantities.find((one) => one.key === name);
-  const quantity = named(key) ?? value.quantities[0];
+  const known = (name) => value.quantities.find((one) => one.key === name);
+  const quantity = known(key) ?? value.quantities[0];
   // A row may have a quantity of its own: logits beside probabilities.
-  const byRow = value.rows.map((row) => named(row.quantity) ?? quantity);
+  const byRow = value.rows.map((row) => known(row.quantity) ?? quantity);
   const [rows, columns] = [value.rows.length, value.columns.length];
   const present = value.rows.map((_, r) =>
     value.columns.map((_, c) => Boolean(value.undefined) || idAt(value, r, c) !== null || value.quantities.some((q) => at(q.values, r, c) !== null)),
