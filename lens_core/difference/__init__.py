@@ -2,6 +2,7 @@
 
 from lens_core.difference.effect import set_effect, set_effect_steps
 from lens_core.difference.effect_result import SetEffect, SetEffectStep
+from lens_core.difference.original_files import write_original_results
 from lens_core.difference.result import PairDifference, PairStep
 from lens_core.difference.run import pair_difference, pair_difference_steps
 from lens_core.difference.store import read_kept
@@ -16,4 +17,5 @@ __all__ = [
     "read_kept",
     "set_effect",
     "set_effect_steps",
+    "write_original_results",
 ]

@@ -166,6 +166,9 @@ class Drawer:
         if trace["mode"] == "text":
             self._written(trace)
             return
+        if trace.get("fill") == "toself":
+            self._filled(trace)
+            return
         marker, mode = trace["marker"], trace["mode"]
         edge, line = marker.get("line", {}), trace.get("line")
         # Names of layers are places in their order.
@@ -187,6 +190,14 @@ class Drawer:
             clip_on=False,
             zorder=3,
         )
+
+    def _filled(self, trace: Mapping[str, Any]) -> None:
+        """A band around a line, pale and without an edge."""
+        places = {place: at for at, place in enumerate(dict.fromkeys(trace["x"]))}
+        numbers = all(isinstance(x, (int, float)) for x in trace["x"])
+        x = trace["x"] if numbers else [places[one] for one in trace["x"]]
+        color = trace["line"]["color"]
+        self._axes_of(trace).fill(x, trace["y"], color=color, alpha=0.15, linewidth=0, zorder=1)
 
     def _written(self, trace: Mapping[str, Any]) -> None:
         """Texts at their places."""

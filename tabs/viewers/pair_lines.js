@@ -11,16 +11,14 @@ const { factsOf, isSpecial, known, makeTip, operate, reveal } = lens.tokenList;
 const NARROW = 600; // px below which the predictions stand under the tokens
 const SIDES = ["a", "b"];
 const EAST_ASIAN = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\u3000-\u303f\uff01-\uffee]/u;
-const KANA = /[\p{Script=Hiragana}\p{Script=Katakana}]/u;
-const HANGUL = /\p{Script=Hangul}/u;
 
 const textOf = (tokens) => tokens.filter((token) => !isSpecial(token)).map(({ text }) => text).join("");
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // The language of a text in Chinese characters, kana or hangul; fonts draw the same character differently.
 function languageOf(text) {
-  if (KANA.test(text)) return "ja";
-  if (HANGUL.test(text)) return "ko";
+  if (/[\p{Script=Hiragana}\p{Script=Katakana}]/u.test(text)) return "ja";
+  if (/\p{Script=Hangul}/u.test(text)) return "ko";
   return lens.language === "ja" ? "ja" : "zh";
 }
 
@@ -237,8 +235,7 @@ function emptyOf(root, value, trigger) {
   const ghost = make("div", "ghost", ...Array.from({ length: 10 }, () => make("span")));
   ghost.setAttribute("aria-hidden", "true");
   const title = value.title ? make("strong", "", phrase(value.title)) : null;
-  const said = value.note ? phrase(value.note) : t("pair_lines.empty");
-  refill(root, make("div", "empty", ghost, title, make("p", "", said), make("div", "examples", ...examples)));
+  refill(root, make("div", "empty", ghost, title, make("p", "", value.note ? phrase(value.note) : t("pair_lines.empty")), make("div", "examples", ...examples)));
 }
 
 lens.viewers.pair_lines = ({ element, props, watch, trigger }) => {
