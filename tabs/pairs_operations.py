@@ -32,7 +32,7 @@ from tabs.requests import Request
 
 if TYPE_CHECKING:
     from lens_core import AttributionPatching, CausalTrace, LayerOperations, Pair, PairDifference
-    from lens_core.difference.aligned_grid import PairGrid
+    from lens_core.patching.pair_grid import PairGrid
     from lens_core.difference.effect_result import SetEffect
     from lens_core.models import LoadedModel
     from lens_core.pairs import Alignment, PairFile
@@ -119,6 +119,7 @@ def pairs(bench: Bench, request: PairsRequest, source: str) -> PairSet:
 
     names = ("n", "lang", "seed", "uses_per_edit")
     options = {name: getattr(request, name) for name in names}
+    file = None
     if request.source == "template":
         file = PairFile(tuple(make_pairs(request.categories, **options)))
     elif request.source == "text":
@@ -127,7 +128,7 @@ def pairs(bench: Bench, request: PairsRequest, source: str) -> PairSet:
     elif request.source == "given":
         file = PairFile(tuple(core_pair(record) for record in request.pairs))
     with read(bench, request, source) as loaded:
-        if request.source == "local":
+        if file is None:
             file = propose_pairs(loaded, request.sentences, **options)
         return aligned_set(bench, loaded, request, file, same_length=request.same_length)
 
@@ -368,7 +369,7 @@ def zipped(folder: Path) -> bytes:
 def pair_view(bench: Bench, request: PairViewRequest, source: str) -> PairView:
     """One pair token by token, and which states restore the answer of side 1."""
     from lens_core import LensError, causal_trace
-    from lens_core.difference.aligned_grid import chosen_answers, pair_grid
+    from lens_core.patching.pair_grid import chosen_answers, pair_grid
 
     limit, pair = bench.limits.difference, core_pair(request.pair)
     options: dict[str, Any] = {"template": request.template, "special": request.special}
@@ -398,7 +399,7 @@ def causal_trace_view(
     """Which activations carry the difference of a pair: by patches, or to first order."""
     from lens_core import attribution_patching
     from lens_core import causal_trace as traced
-    from lens_core.difference.aligned_grid import chosen_answers, pair_grid
+    from lens_core.patching.pair_grid import chosen_answers, pair_grid
 
     limit, pair = bench.limits.difference, core_pair(request.pair)
     with read(bench, request, source) as loaded:

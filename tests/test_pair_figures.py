@@ -146,7 +146,7 @@ def test_the_dims_of_a_site_and_its_control(result: PairDifference) -> None:
     dims = record["dims"]["layer_1"]
     dims["found"], dims["rho"][4] = [3, 9], None
     figure = pair_dimensions(record, "layer_1")
-    (found,), (others,) = traces_of(figure, "found"), traces_of(figure, "dims")
+    (found,), (others,) = traces_of(figure, "marked"), traces_of(figure, "unmarked")
     assert found["customdata"] == [3, 9]
     assert sorted(found["customdata"] + others["customdata"]) == [i for i in range(32) if i != 4]
     for one in (found, others):

@@ -64,7 +64,8 @@ def streamed(client: Client, name: str, **arguments: Any) -> list[dict[str, Any]
     """Everything that an endpoint gives, the result last."""
     job = client.submit(**arguments, api_name=name)
     job.result()
-    return job.outputs()
+    outputs: list[Any] = job.outputs()
+    return outputs
 
 
 def test_pairs_of_templates_are_the_core_s_and_every_one_is_aligned(made: dict[str, Any]) -> None:

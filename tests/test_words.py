@@ -47,6 +47,8 @@ SAME_IN_ALL = {
     "remote.base_url_hint",
     "remote.mask_mask",
     "remote.model_hint",
+    "pairs.base_url_hint",
+    "pairs.remote_model_hint",
     "token_strip.id",
 }
 """Keys whose texts may be alike: names and symbols."""

@@ -8,7 +8,7 @@ for one site at a time; and 1000 signs a unit, a byte each.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int8
 from lens_core.difference.metrics import massive_dims, top_share
 from lens_core.difference.permutations import LEAST_FLIPPED, largest_flipped, t_values
 from lens_core.difference.statistics import RankTest, rank_test, sketch
-from lens_core.difference.units import MISMATCHES, Design
+from lens_core.difference.units import MISMATCHES, Design, means_of_runs
 
 _BYTES = 16 * 2**20
 _ROWS = 256
@@ -178,8 +178,7 @@ def _signed_means(gap: np.ndarray, plan: Design) -> np.ndarray:
     units, starts = np.unique(plan.unit[oriented], return_index=True)
     if len(units) == 0:
         return np.zeros((0, gap.shape[1]), np.float32)
-    some = replace(plan, unit=plan.unit[oriented], starts=starts)
-    return some.unit_means(gap[oriented] * plan.sign[oriented, None])
+    return means_of_runs(gap[oriented] * plan.sign[oriented, None], starts)
 
 
 def _in_halves(responses: np.ndarray, plan: Design, q: float) -> tuple[RankTest, RankTest]:

@@ -70,11 +70,16 @@ class Design:
 
     def unit_means(self, values: np.ndarray) -> np.ndarray:
         """The mean of every unit's entries, [entry, ...] to [unit, ...]."""
-        if not self.n_units:
-            return values[:0]
-        sizes = np.diff(np.append(self.starts, len(self.unit)))
-        sums = np.add.reduceat(values, self.starts, axis=0)
-        return sums / sizes.reshape(-1, *(1,) * (values.ndim - 1)).astype(values.dtype)
+        return means_of_runs(values, self.starts)
+
+
+def means_of_runs(values: np.ndarray, starts: Int[np.ndarray, " unit"]) -> np.ndarray:
+    """The means of runs of entries that begin at `starts`, [entry, ...] to [unit, ...]."""
+    if not len(starts):
+        return values[:0]
+    sizes = np.diff(np.append(starts, len(values)))
+    sums = np.add.reduceat(values, starts, axis=0)
+    return sums / sizes.reshape(-1, *(1,) * (values.ndim - 1)).astype(values.dtype)
 
 
 def pair_key(loaded: LoadedModel, ready: ReadyPair) -> PairKey:

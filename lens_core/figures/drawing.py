@@ -197,7 +197,7 @@ class Drawer:
         numbers = all(isinstance(x, (int, float)) for x in trace["x"])
         x = trace["x"] if numbers else [places[one] for one in trace["x"]]
         color = trace["line"]["color"]
-        self._axes_of(trace).fill(x, trace["y"], color=color, alpha=0.15, linewidth=0, zorder=1)
+        self._axes_of(trace).fill(x, trace["y"], color=color, alpha=0.3, linewidth=0, zorder=1)
 
     def _written(self, trace: Mapping[str, Any]) -> None:
         """Texts at their places."""

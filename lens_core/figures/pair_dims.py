@@ -58,7 +58,7 @@ def dimensions(
     """Every tested dim of a site: how often it is among the least responsive against its ρ.
 
     Dims that were found are filled diamonds. What the negative control found is said below.
-    `customdata` is the dim; `meta` of a trace its role (dims, found, bound or chance).
+    `customdata` is the dim; `meta` of a trace its role (unmarked, marked, bound or chance).
 
     Args:
         result: a comparison of pairs, or its JSON form.
@@ -91,8 +91,8 @@ def dimensions(
     traces = [
         _rule([0.0, xticks[-1]], [chance, chance], "chance", said["chance"], colours),
         _rule([RHO, RHO], [0.0, yticks[-1]], "bound", said["bound"].format(rho=RHO), colours),
-        _points([one for one in known if one[0] not in found], "dims", values, said, colours),
-        _points([one for one in known if one[0] in found], "found", values, said, colours),
+        _points([one for one in known if one[0] not in found], False, values, said, colours),
+        _points([one for one in known if one[0] in found], True, values, said, colours),
     ]
     notes = [said["rho"], *_verdict(record, site, said, len(known))]
     if title is None:
@@ -215,12 +215,11 @@ def _curve(
 
 def _points(
     known: Sequence[tuple[int, float, float]],
-    role: str,
+    found: bool,
     values: Mapping[str, Any],
     said: Mapping[str, str],
     colours: Palette,
 ) -> dict[str, Any]:
-    found = role == "found"
     shade = colours.series[0] if found else colours.stream
 
     def hover(dim: int, rho: float, hit: float) -> str:
@@ -242,7 +241,7 @@ def _points(
             "color": shade if found else colours.panel, "line": {"color": shade, "width": 1},
         },
         "cliponaxis": False,
-        "meta": {"role": role, "series": 1} if found else {"role": role},
+        "meta": {"role": "marked", "series": 1} if found else {"role": "unmarked"},
     }  # fmt: skip
 
 

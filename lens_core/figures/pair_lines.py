@@ -215,7 +215,7 @@ def _bands(course: _Course, at: int, count: int, colours: Palette) -> Iterator[d
             "y": ends,
             "fill": "toself",
             "fillcolor": _faint(shade),
-            "line": {"color": _mixed(shade, colours.panel), "width": 1, "dash": "solid"},
+            "line": {"color": _mixed(shade, colours.panel), "width": 0, "dash": "solid"},
             "marker": {"symbol": "circle", "size": 0, "color": shade},
             "hoverinfo": "skip",
             "cliponaxis": False,

@@ -25,6 +25,7 @@ from tabs.difference.trace_views import trace_stack
 from tabs.runtime import Runtime, UserError
 from tabs.said import carried, index_of
 from tabs.shell import Going, Shown
+from tabs.typed import typed_text
 from tabs.viewers import drawn
 
 N_SHOWN = 10
@@ -176,7 +177,7 @@ class Clicks:
 
     def add(self, shared: dict[str, Any], known: Pairs, *typed: str) -> Task:
         """One pair that was typed, in front of the others."""
-        first, second, *answers = (text or "" for text in typed)
+        first, second, *answers = (typed_text(text or "") for text in typed)
         record = {"sentence1": first, "sentence2": second, "type": "own"}
         names = ("answer1", "answer2")
         record |= {name: text or None for name, text in zip(names, answers, strict=True)}

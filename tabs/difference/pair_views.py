@@ -14,7 +14,7 @@ from tabs.said import scientific
 from tabs.words import phrase
 
 if TYPE_CHECKING:
-    from lens_core.difference.aligned_grid import PairGrid
+    from lens_core.patching.pair_grid import PairGrid
     from lens_core.patching.columns import Column
     from tabs.pairs_operations import PairView
 
@@ -186,7 +186,7 @@ def _frame(
         "earlier": 0,
         "later": 0,
         "files": ["png", "html"],
-        "undefined": True,
+        "undefined": phrase("pairs.undefined"),
         "selected": _selected(session, len(names)),
     }
 

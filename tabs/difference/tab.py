@@ -73,7 +73,9 @@ def build(shell: Shell) -> None:
     found: dict[str, Any] = {}
     with gr.Column(elem_classes="lens-panel lens-result"):
         found |= controls.above_pair()
-        shown = {"lines": viewer("pair_lines", EMPTY_LINES, elem_id="lens-pair-lines")}
+        shown: dict[str, Any] = {
+            "lines": viewer("pair_lines", EMPTY_LINES, elem_id="lens-pair-lines")
+        }
     with gr.Row(elem_classes="lens-charts lens-result"):
         with gr.Column(elem_classes="lens-panel", min_width=300):
             found |= controls.above_grid()

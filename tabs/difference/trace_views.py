@@ -145,7 +145,7 @@ def _map(
         "later": 0,
         "files": ["png", "html"],
         "selected": None,
-        "undefined": True,
+        "undefined": phrase("pairs.undefined"),
     }  # fmt: skip
 
 

@@ -29,6 +29,8 @@ function plotly() {
 
 // Labels were pushed apart for the figure's own height.
 const heightOf = ({ height, figure }) => figure.layout.height || height || 260;
+const DRAWN_ONLY = ["cell-text", "band", "bound", "chance"]; // says nothing that is not in the other traces
+const isCloud = (role) => role === "unmarked" || role === "marked";
 const isNote = (trace) => trace.type === "scatter" && trace.mode === "text";
 const isGrid = (trace) => trace.type === "heatmap";
 const isChange = (role) => role === "before" || role === "after";
@@ -77,7 +79,7 @@ function painted(trace, ink) {
   const line = { ...trace.line, color: shade };
   // An interval, at 13% opacity.
   if (role === "band") return { ...trace, line, fillcolor: `${shade}21` };
-  const marker = { ...trace.marker, color: ["before", "random"].includes(role) ? ink.panel : shade, line: { ...trace.marker?.line, color: shade } };
+  const marker = { ...trace.marker, color: ["before", "random", "unmarked"].includes(role) ? ink.panel : shade, line: { ...trace.marker?.line, color: shade } };
   return trace.type === "bar" ? { ...trace, meta, marker, textfont } : { ...trace, meta, line, marker, textfont };
 }
 
@@ -140,12 +142,14 @@ function points(trace, { xaxis, yaxis }) {
   const [places, values] = lying ? [trace.y, trace.x] : [trace.x ?? trace.y.map((_, i) => i), trace.y];
   const [along, across] = lying ? [yaxis, xaxis] : [xaxis, yaxis];
   const textAt = (i) => plain((Array.isArray(trace.text) && trace.text[i]) || placeText(across, values[i]));
-  return values.map((value, i) => [placeText(along, places[i]), column, value === null ? "–" : textAt(i)]);
+  // A cloud of points has a row for every one: two may stand at the same place.
+  const named = isCloud(role) ? (i) => plain(trace.hovertext[i].split("<br>")[0]) : (i) => placeText(along, places[i]);
+  return values.map((value, i) => [named(i), column, value === null ? "–" : textAt(i)]);
 }
 
 function tableOf({ data, layout }, caption) {
   const [rows, columns] = [new Map(), new Set()];
-  for (const trace of inOrder(data).filter((one) => one.meta?.role !== "cell-text")) {
+  for (const trace of inOrder(data).filter((one) => !DRAWN_ONLY.includes(one.meta?.role))) {
     for (const [row, column, text] of points(trace, layout)) {
       if (!rows.has(row)) rows.set(row, new Map());
       rows.get(row).set(column, text);
