@@ -16,8 +16,9 @@ from lens_core.difference.matching import matched_sets
 from lens_core.difference.metrics import recovery, state_metrics, top_share
 from lens_core.difference.options import Options
 from lens_core.difference.permutations import (
-    group_p,
+    group_test,
     holm,
+    holm_families,
     largest_flipped,
     layer_test,
     max_t_p,
@@ -219,7 +220,7 @@ def test_holm_and_labels() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.standard_normal((20, 3)), rng.standard_normal((25, 3))
     first[:, 1] += 3
-    p = group_p(first, second, seed=0)
+    p = group_test(first, second, seed=0).p
     assert p[1] <= 0.01
     assert p[0] > 0.05
 
@@ -260,3 +261,31 @@ def test_random_sets_are_disjoint_from_the_set_and_of_its_size() -> None:
     assert not set(sets.ravel()) & set(dims.tolist())
     assert all(len(set(row)) == 3 for row in sets.tolist())
     assert np.median(sizes[sets], 0) == pytest.approx(sizes[dims], rel=0.25)
+
+
+def test_groups_that_differ_at_one_site_are_told_apart_there_alone() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(12, 30)), rng.normal(size=(9, 30))
+    second[:, 7] += 4
+    found = group_test(first, second, seed=0)
+    assert found.p_sites[7] < 0.01
+    assert (np.delete(found.p_sites, 7) > 0.05).all()
+    assert (found.p_sites >= found.p).all()
+
+
+def test_families_are_corrected_like_single_tests_where_each_has_one() -> None:
+    p = np.random.default_rng(0).uniform(size=12)
+    np.testing.assert_allclose(holm_families(p[:, None])[:, 0], holm(p))
+    two = np.array([[0.01, 0.5], [0.04, 0.9]])
+    np.testing.assert_allclose(holm_families(two), [[0.02, 1.0], [0.04, 0.9]])
+
+
+@pytest.mark.slow
+def test_all_sites_together_are_rarely_called_different_by_chance() -> None:
+    rng, wrong = np.random.default_rng(1), 0
+    for seed in range(60):
+        groups = [rng.normal(size=(6, 10)) for _ in range(3)]
+        couples = [(0, 1), (0, 2), (1, 2)]
+        tests = [group_test(groups[a], groups[b], seed=seed).p_sites for a, b in couples]
+        wrong += bool((holm_families(np.stack(tests)) < 0.05).any())
+    assert wrong <= 8  # 3 of 60 are expected; 9 or more would come in one run of 300

@@ -10,6 +10,8 @@ from jaxtyping import Float, Int8
 from scipy import stats
 
 PERMUTATIONS = 1000
+EXCHANGES = 10_000
+"""Of units between two groups; many, since every two of the groups are compared."""
 LEAST_FLIPPED = 10
 """Fewer observations have too few patterns of signs."""
 _BYTES = 32 * 2**20
@@ -111,21 +113,53 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     return found
 
 
-def group_p(
+@dataclass(frozen=True, eq=False)
+class GroupTest:
+    """Whether the means of two groups differ, at every site; two-sided."""
+
+    p: Float[np.ndarray, " site"]
+    p_sites: Float[np.ndarray, " site"]
+    """Holds for all sites together (Westfall and Young, 1993)."""
+
+
+def group_test(
     first: Float[np.ndarray, "unit site"],
     second: Float[np.ndarray, "other_unit site"],
     *,
     seed: int,
-) -> Float[np.ndarray, " site"]:
-    """Two-sided p of the difference of two groups' means, by exchanging units between them."""
+) -> GroupTest:
+    """Compare the means of two groups by exchanging units between them.
+
+    Differences are in standard deviations of both groups together, which exchanging leaves as they
+    are, so that the largest of any site can be compared with that of each site.
+    """
+    spread = np.concatenate([first, second]).std(0)
+    scale = np.where(spread > 0, spread, 1.0)
     size = 8 * (len(first) + len(second)) * first.shape[1]
     found = stats.permutation_test(
-        (first, second),
+        (first / scale, second / scale),
         lambda a, b, axis: a.mean(axis) - b.mean(axis),
         vectorized=True,
-        n_resamples=PERMUTATIONS - 1,
+        n_resamples=EXCHANGES - 1,
         batch=max(1, _BYTES // max(size, 1)),
         axis=0,
         rng=np.random.default_rng(seed),
     )
-    return np.asarray(found.pvalue, np.float64).reshape(first.shape[1])
+    sites = first.shape[1]
+    drawn = np.abs(np.asarray(found.null_distribution).reshape(-1, sites)).max(1, initial=0.0)
+    seen = np.abs(np.asarray(found.statistic, np.float64).reshape(sites))
+    p = np.asarray(found.pvalue, np.float64).reshape(sites)
+    return GroupTest(p, np.maximum(p, max_t_p(seen, drawn)))
+
+
+def holm_families(p: Float[np.ndarray, "family test"]) -> Float[np.ndarray, "family test"]:
+    """p-values that hold for all families together, where each holds for its own tests already.
+
+    Holm's procedure (1979) over the smallest p of each family.
+    """
+    order = np.argsort(p.min(1), kind="stable")
+    left = len(p) - np.arange(len(p))
+    smallest = np.maximum.accumulate(p.min(1)[order] * left)
+    found = np.empty_like(p)
+    found[order] = np.maximum(p[order] * left[:, None], smallest[:, None])
+    return np.minimum(found, 1.0)

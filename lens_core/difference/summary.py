@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from lens_core.difference.permutations import group_p, holm
+from lens_core.difference.permutations import group_test, holm_families
 from lens_core.difference.reading import IDENTITY
 from lens_core.difference.units import Design
 from lens_core.pairs.record import Pair
@@ -55,7 +55,8 @@ class Comparison:
     """Mean of the first minus mean of the second."""
     p: Float[np.ndarray, " site"]
     p_holm: Float[np.ndarray, " site"]
-    """Corrected for all comparisons and sites together."""
+    """Holds for all comparisons and sites together: the largest of any site under each exchange
+    (Westfall and Young, 1993), then Holm (1979) over the comparisons."""
 
 
 def unit_means(
@@ -120,14 +121,13 @@ def comparisons_of(
     }
     enough = {kind: units for kind, units in members.items() if len(units) >= LEAST_IN_GROUP}
     couples = list(combinations(enough, 2))
-    p = [group_p(enough[one], enough[two], seed=seed) for one, two in couples]
-    corrected = holm(np.concatenate(p)) if p else np.zeros(0)
-    rows = corrected.reshape(len(couples), -1) if p else []
+    tests = [group_test(enough[one], enough[two], seed=seed) for one, two in couples]
+    rows = holm_families(np.stack([test.p_sites for test in tests])) if tests else []
     return tuple(
         Comparison(
             (one, two),
             (enough[one].mean(0) - enough[two].mean(0)).astype(np.float32),
-            p[index].astype(np.float32),
+            tests[index].p.astype(np.float32),
             rows[index].astype(np.float32),
         )
         for index, (one, two) in enumerate(couples)

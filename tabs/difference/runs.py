@@ -79,7 +79,7 @@ class Runs:
         if made.source != "api":
             return (yield from self.read(shared, made.source, made.request()))
         written = yield from asked_pairs(self.runtime.settings, made.asked())
-        given = {"pairs": [pair.to_json() for pair in written.pairs]}
+        given: dict[str, Any] = {"pairs": [pair.to_json() for pair in written.pairs]}
         given["same_length"] = made.same_length
         found = yield from self.read(shared, "given", given)
         problems = tuple(written.to_json()["problems"])
