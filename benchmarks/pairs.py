@@ -1,13 +1,15 @@
 """The measurements of pairs: `python -m benchmarks.pairs`.
 
 Adds its sections to RESULTS.md and results.json: what comparing minimal pairs takes, as a ratio to
-running the blocks on every text alone, and its peak memory.
+running the blocks on every text alone, its peak memory, what the embedded model's dims do on
+template pairs and on BLiMP, and how much a page is sent.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +23,24 @@ from benchmarks.foundation import FOLDER, keep
 from benchmarks.measure import interleaved, peak_mib
 from benchmarks.subjects import BIG, DEMO, subject
 from lens_core.difference import pair_difference
+from lens_core.pairs import make_pairs, read_pairs
 from lens_core.pairs.record import Alignment, Pair
+from tabs.difference.choices import Asked, Look
+from tabs.difference.dimension_views import conclusion, dimensions_stack
+from tabs.difference.layer_views import layers_stack
+from tabs.difference.session import Pairs, Session
+from tabs.pairs_operations import Differing
+from tabs.viewers import drawn
+from tabs.words import words
 
 if TYPE_CHECKING:
     from benchmarks.measure import Run
     from lens_core.models import LoadedModel
 
 N_PAIRS, TOKENS = 64, 16
+N_FOUND, N_PAGE = 200, 200
+BLIMP = FOLDER / "data" / "blimp.jsonl"
+TEMPLATES = ("tense_errors", "subject_differences", "synonym", "number_agreement")
 
 Item = tuple[Pair, Alignment]
 
@@ -124,7 +137,63 @@ def memory(repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-SECTIONS: dict[str, Callable[[int], Any]] = {"speed": speed, "memory": memory}
+def found_dims(repeats: int) -> list[dict[str, Any]]:
+    """What the small-change test finds in the embedded model, and what its control finds."""
+    del repeats
+    loaded = subject(DEMO)
+    blimp = read_pairs(BLIMP).pairs
+    per_category = N_FOUND // len(TEMPLATES)
+    sets = {"templates": make_pairs(TEMPLATES, n=per_category), "BLiMP": blimp}
+    rows = []
+    for name, pairs in sets.items():
+        result = pair_difference(loaded, pairs)
+        assert result.control is not None
+        rows.append(
+            {
+                "set": name,
+                "pairs": len(result.pairs),
+                "left_out": len(result.left_out),
+                "units": result.n_units,
+                "found": len(result.found),
+                "control": int(result.control.found_per_site.sum()),
+                "dims": sum(len(one.hit_rate) for one in result.dims.values()),
+                "said": result.verdict,
+                "page": english(conclusion(result)),
+            }
+        )
+    return rows
+
+
+def english(said: dict[str, Any]) -> str:
+    """A phrase of the page in English."""
+    return words()["en"][said["key"]].format(**said.get("values", {}))
+
+
+def sent_to_page(repeats: int) -> dict[str, Any]:
+    """Bytes that a page gets of many pairs on the big model, and what drawing them up takes."""
+    del repeats
+    loaded = subject(BIG)
+    items = random_pairs(loaded, N_PAGE)
+    result = pair_difference(loaded, items, lens=False)
+    records = tuple(pair.to_json() for pair, _ in items)
+    shared = {"model": BIG, "template": None, "special": "default", "edit": None}
+    look = Look(site=f"layer_{loaded.n_layers // 2}")
+    session = Session(shared, Asked(), look, Pairs(records), compared=Differing(result))
+    made = {"layers": layers_stack, "dimensions": dimensions_stack}
+    sizes, seconds = {}, {}
+    for name, stack in made.items():
+        started = time.perf_counter()
+        text = drawn(stack(session))
+        seconds[name], sizes[name] = time.perf_counter() - started, len(text.encode())
+    return {"pairs": N_PAGE, "subject": BIG, "bytes": sizes, "seconds": seconds}
+
+
+SECTIONS: dict[str, Callable[[int], Any]] = {
+    "speed": speed,
+    "memory": memory,
+    "found": found_dims,
+    "page": sent_to_page,
+}
 
 
 def measure(sections: list[str], repeats: int, folder: Path = FOLDER) -> None:

@@ -40,6 +40,9 @@ PEAK_TARGETS = {
 }
 """MiB on the big model, likewise."""
 
+PAIR_TARGETS = {"pairs: metrics and dims": (0.5, 0.4), "pairs: with the lens": (0.6, 0.4)}
+"""On the big model, likewise."""
+
 PAGE_TARGETS = {"load": 600.0, "click": 1.5, "draw": 0.3}
 """KiB of a first visit without a chart; a click in units of the smallest Gradio page's event;
 renderer seconds of drawing a large heat map."""
@@ -47,8 +50,8 @@ renderer seconds of drawing a large heat map."""
 HEAD = """# Measured speed and memory
 
 Written by `python -m benchmarks.foundation`, `python -m benchmarks.graph`,
-`python -m benchmarks.attention`, `python -m benchmarks.attribution` and
-`python -m benchmarks.page`; do not edit.
+`python -m benchmarks.attention`, `python -m benchmarks.attribution`, `python -m benchmarks.pairs`
+and `python -m benchmarks.page`; do not edit.
 
 Speed is a multiple of one plain forward `model(ids, use_cache=False)` with all logits, timed
 right before and right after each case in the same process; what is done on the page, likewise of
@@ -172,6 +175,56 @@ def _waiting(results: list[dict[str, Any]]) -> list[str]:
     return _table(head, rows)
 
 
+def _pairs(results: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for one in results:
+        limits = PAIR_TARGETS.get(one["case"]) if one["subject"] == BIG else None
+        wall = one["wall"]
+        judged = _judged(limits, wall["median"])
+        rows.append(
+            (one["subject"], str(one["pairs"]), one["case"], _spread(wall), _spread(one["cpu"]), judged)
+        )
+    head = ("model", "pairs", "case", "wall", "cpu", "target, goal")
+    told = [
+        f"{one['subject']}: {_seconds(one['reference_s']['wall'])} wall"
+        for one in {one["subject"]: one for one in results}.values()
+    ]
+    about = "Multiples of the blocks run on every text alone, without the head: " + "; ".join(told)
+    return [*_table(head, rows), "", f"{about}."]
+
+
+def _pairs_memory(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (one["subject"], str(one["pairs"]), "-" if one["mib"] is None else f"{one['mib']:.1f}")
+        for one in results
+    ]
+    return _table(("model", "pairs", "peak above the level before, MiB"), rows)
+
+
+def _pairs_found(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            one["set"],
+            *(str(one[name]) for name in ("pairs", "left_out", "units", "dims")),
+            *(str(one[name]) for name in ("found", "control")),
+        )
+        for one in results
+    ]
+    head = ("pairs of", "compared", "left out", "units", "dims tested", "found", "in the control")
+    said = [f"- {one['set']}: {one['said']} On the page: {one['page']}" for one in results]
+    return [*_table(head, rows), "", *said]
+
+
+def _pairs_page(result: dict[str, Any]) -> list[str]:
+    rows = [
+        (name, f"{size / 2**20:.2f}", f"{result['seconds'][name]:.3f}")
+        for name, size in result["bytes"].items()
+    ]
+    total = sum(result["bytes"].values()) / 2**20
+    told = f"{result['pairs']} pairs on {result['subject']}: {total:.2f} MiB in all; the limit is 5."
+    return [*_table(("part", "MiB", "seconds on the server"), rows), "", told]
+
+
 def _startup(result: dict[str, Any]) -> list[str]:
     return [
         f"`python app.py` answers its page after {_spread(result['wall'])} times `import gradio` "
@@ -277,6 +330,10 @@ WRITERS = {
     "attention memory": _memory,
     "attention kept": _kept,
     "attribution speed": _occlusion,
+    "pairs speed": _pairs,
+    "pairs memory": _pairs_memory,
+    "pairs found": _pairs_found,
+    "pairs page": _pairs_page,
     "waiting": _waiting,
     "startup": _startup,
     "page": _page,
