@@ -161,7 +161,7 @@ def take(ready: Stage, shot: Shot) -> bytes:
 def frame(page: Page, shot: Shot) -> FloatRect:
     """What of the window is in the picture."""
     foot = page.evaluate(
-        "Math.max(...[...document.querySelectorAll('.lens-grid, .lens-repair-grid')]"
+        "Math.max(...[...document.querySelectorAll('.lens-grid, .lens-repair-grid, #lens-panel-difference')]"
         ".map((one) => one.getBoundingClientRect().bottom))"
     )
     height = foot + (16 if shot.width == WIDE else 12) if shot.whole else 900
@@ -402,6 +402,32 @@ def look_at(position: int) -> Act:
     return act
 
 
+def selected(row: int, column: int) -> Act:
+    """Select a cell in what restores the answer."""
+
+    def act(page: Page, ready: Stage) -> None:
+        del ready
+        cells = page.locator("#lens-pair-restored tbody tr").nth(row).locator("td")
+        cells.nth(column).click()
+        page.keyboard.press("Escape")
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(300)
+
+    return act
+
+
+def pressed(button: str) -> Act:
+    """Press a button of the part that is shown, and wait for what it measures."""
+
+    def act(page: Page, ready: Stage) -> None:
+        del ready
+        page.evaluate("() => { document.body.dataset.lensState = 'asked'; }")
+        page.locator(button).click()
+        settle(page, "done")
+
+    return act
+
+
 LINK = {"prompt": PROMPT}
 CHINESE = {"prompt": "我爱中国🐉，他的首都在于"}
 OBJECT = {"prompt": "When Mary and John went to the store, John gave a drink to"}
@@ -433,6 +459,20 @@ SHOTS = [
     ],
     Shot("attention-ja-dark-1400", theme="dark", language="ja", tab="attention", query=CHINESE),
     Shot("attention-long-light-420", width=PHONE, tab="attention", query={"prompt": LONG}),
+    Shot("differences", tab="difference", query=LINK, act=selected(3, 5), whole=False),
+    Shot("differences-dark-420", PHONE, "dark", tab="difference", query=LINK),
+    Shot("differences-zh-light-1400", language="zh", tab="difference", query=LINK),
+    *[
+        Shot(
+            f"differences-{part}-light-1400", tab="difference", query={"pairs_part": part}, act=act
+        )
+        for part, act in (
+            ("dimensions", None),
+            ("trace", pressed(".lens-part-trace button.primary")),
+            ("operations", pressed(".lens-part-operations button.primary")),
+            ("data", None),
+        )
+    ],
     Shot("repair", tab="repair", act=repaired(0), whole=False),
     Shot("repair-dark-420", width=PHONE, theme="dark", tab="repair", act=repaired(0)),
     Shot("repair-empty-light-1400", tab="repair"),

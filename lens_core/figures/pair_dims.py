@@ -94,7 +94,7 @@ def dimensions(
         _points([one for one in known if one[0] not in found], False, values, said, colours),
         _points([one for one in known if one[0] in found], True, values, said, colours),
     ]
-    notes = [said["rho"], *_verdict(record, site, said, len(known))]
+    notes = [note for note in (said["rho"], *_verdict(record, site, said, len(known))) if note]
     if title is None:
         title = said["dims_title"].format(site=site)
     xaxis = number_axis(colours, xticks, title="\n".join(notes))

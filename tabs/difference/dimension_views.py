@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from lens_core import PairDifference
     from lens_core.difference.result import FoundDim
 
+SIGNS = {
+    "rho": "ρ",
+    "chance": "q",
+    "dim": "{dim}",
+    "mean_abs": "|Δ|",
+    **dict.fromkeys(("hit_rate", "found", "few", "control", "unsupported", "uncontrolled"), ""),
+    **dict.fromkeys(("index", "ascending", "descending"), ""),
+}
+"""What stands in the charts: a figure is drawn before the visitor's language is known."""
 LISTED = 50
 MAP_DIMS = 100
 """Dims that the map of layers x dims shows, the same ones in every layer."""
@@ -129,7 +138,7 @@ def _scatter_head(found: PairDifference, site: str) -> dict[str, Any]:
 def _scatter(found: PairDifference, site: str) -> dict[str, Any]:
     from lens_core.figures import pair_dimensions
 
-    figure = pair_dimensions(found, site, title="")
+    figure = pair_dimensions(found, site, words=SIGNS, title="")
     return chart(figure, f"pairs-dims-{site}", phrase("pairs.scatter_summary"))
 
 
@@ -141,7 +150,7 @@ def _profile_head(session: Session) -> dict[str, Any]:
 def _profile(found: PairDifference, site: str, order: str) -> dict[str, Any]:
     from lens_core.figures import pair_profile
 
-    figure = pair_profile(found, site, order=order, title="")
+    figure = pair_profile(found, site, order=order, words=SIGNS, title="")
     return chart(figure, f"pairs-profile-{site}", phrase("pairs.profile_summary"))
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lens_core.difference.summary import Group
 
 HEIGHT = 340
+SIGNS = {"all": "Σ", "interval": "n = {units} / {pairs}"}
+"""What stands in the chart: a figure is drawn before the visitor's language is known."""
 
 
 def layers_stack(session: Session) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def _curves(session: Session, found: PairDifference) -> dict[str, Any]:
     from lens_core.figures import pair_layers
 
     look = session.look
-    figure = pair_layers(found, metric=look.metric, by=look.by, title="")
+    figure = pair_layers(found, metric=look.metric, by=look.by, words=SIGNS, title="")
     return chart(figure, "pairs-layers", phrase("pairs.curves_summary"), height=HEIGHT)
 
 

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from lens_core import LayerOperations
     from lens_core.patching import Score
 
+SIGNS = {
+    "remove": "− L{0}",
+    "exchange": "L{0} ↔ L{1}",
+    "repeat": "2 × L{0}",
+    "zero_attention": "attn L{0} = 0",
+    "zero_mlp": "MLP L{0} = 0",
+    "skip_range": "− L{0}…L{1}",
+    "change": "Δ (nat)",
+    "texts": "",
+    "interval": "Δ (nat)",
+    "errors": "✕ {new}, ✓ {fixed}",
+    "not_finite": "∞",
+}
+"""What stands in the chart: a figure is drawn before the visitor's language is known."""
 CLASSES = 12
 """Token classes that are listed, those that change most."""
 
@@ -32,7 +46,7 @@ def _views(found: LayerOperations, side: str | None) -> list[dict[str, Any]]:
     name = side or "only"
     title = phrase("pairs.operations" if side is None else f"pairs.operations_{side}")
     head = {"title": title, "how": phrase("pairs.operations_how")}
-    figure = layer_change(found, title="")
+    figure = layer_change(found, words=SIGNS, title="")
     return [
         view(f"head_{name}", "heading", head),
         view(f"chart_{name}", "chart",
