@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabs.requests import Request
@@ -28,6 +29,8 @@ class Bench:
     lens_runs: Held[LensRun]
     graph_runs: Held[GraphRun]
     repair_bases: Held[RepairBasis]
+    pair_windows: Path
+    """A folder of what was run of pairs, by all that it depends on, so that nobody runs it twice."""
 
 
 def edited(loaded: LoadedModel, request: Request) -> ExitStack:

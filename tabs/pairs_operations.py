@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 ORIGINAL_BYTES = 180
 """What the original's JSON takes for one dim of one layer of one pair."""
 MAX_ORIGINAL_BYTES = 200 * 2**20
+MAX_WINDOW_BYTES = 2**30
+"""What is kept of runs of pairs on disk, so that one that was stopped goes on."""
 
 Steps = Generator[dict[str, Any], None, Any]
 """How far it is; returns the result."""
@@ -257,10 +259,12 @@ def _compared(
     model: str,
 ) -> Generator[dict[str, Any], None, PairDifference]:
     from lens_core import PairDifference, pair_difference_steps
+    from lens_core.difference.resuming import trim_windows
 
-    limit = bench.limits.difference
-    for step in pair_difference_steps(loaded, listed, max_tokens=limit, **request.options):
+    given = {"max_tokens": bench.limits.difference, "resume": bench.pair_windows}
+    for step in pair_difference_steps(loaded, listed, **given, **request.options):
         if isinstance(step, PairDifference):
+            trim_windows(bench.pair_windows, MAX_WINDOW_BYTES)
             return step
         yield {
             "model": model,

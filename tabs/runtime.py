@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -156,6 +158,8 @@ class Runtime:
         self._pool: ModelPool | None = None
         self._making_pool = threading.Lock()
         self._gpu = self._gpu_entry()
+        # Deleted with the runtime.
+        self._windows = TemporaryDirectory(prefix="lens-pairs-", ignore_cleanup_errors=True)
 
     @property
     def run_queue(self) -> dict[str, Any]:
@@ -297,6 +301,7 @@ class Runtime:
             lens_runs=Held(share),
             graph_runs=Held(share),
             repair_bases=Held(share, size=basis_bytes),
+            pair_windows=Path(self._windows.name),
         )
 
     def _gpu_entry(self) -> Callable[..., Generator[Any, None, None]]:

@@ -41,6 +41,7 @@ OPTIONS = Options(
     seed=0,
     batch_tokens=1,
     keep=None,
+    resume=None,
     max_tokens=None,
     template=None,
     special="default",

@@ -412,3 +412,26 @@ def test_with_an_edit_both_models_are_shown(clicks: Clicks, demo: LoadedModel) -
     (trace,), _ = ended(clicks.trace(session, *astuple(Traced())))
     assert view_of(trace, "said_after")["title"]["key"] == "pairs.trace_after"
     assert view_of(trace, "said_before")["title"]["key"] == "pairs.trace_before"
+
+
+def test_a_run_that_was_stopped_goes_on(clicks: Clicks, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lens_core.difference import collecting
+
+    monkeypatch.setattr(collecting, "WINDOW", 8)
+    counted: list[int] = []
+    plain = collecting._run_window
+
+    def counting(*given: Any) -> Any:
+        counted.append(len(given[1]))
+        return plain(*given)
+
+    monkeypatch.setattr(collecting, "_run_window", counting)
+    pairs = Pairs(tuple(pair.to_json() for pair in make_pairs(["negation"], n=24)))
+    chosen = (*astuple(LOOK), *astuple(ASKED))
+    running = clicks.run(SHARED, pairs, None, *chosen)
+    for step in running:
+        if counted and isinstance(step, tuple):
+            break
+    running.close()
+    run(clicks, pairs)
+    assert sum(counted) == 24  # no pair twice, although the first run was stopped

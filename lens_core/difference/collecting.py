@@ -14,6 +14,7 @@ from lens_core.difference.metrics import OF_LENS, OF_STATES, lens_divergences, s
 from lens_core.difference.options import Options
 from lens_core.difference.reading import Group, LeftOut, PairOrAligned, ReadyPair, read_pairs
 from lens_core.difference.result import PairStep
+from lens_core.difference.resuming import Window, WindowFolder
 from lens_core.difference.running import Ids, states_at
 from lens_core.difference.store import StateFile
 from lens_core.difference.units import PairKey, pair_key
@@ -50,7 +51,7 @@ def collect(
         InputError: no pair could be read, or the edits changed on the way.
     """
     total = len(pairs) if hasattr(pairs, "__len__") else None  # type: ignore[arg-type]
-    edits, found = loaded.active_edits, Collected()
+    edits, found, windows = loaded.active_edits, Collected(), _windows(loaded, options)
     stream = read_pairs(
         loaded,
         pairs,
@@ -68,7 +69,7 @@ def collect(
         # Without a known total the share still grows from window to window.
         with while_done("prompt", before, before + len(window) if total is None else total):
             if ready:
-                _add_window(loaded, ready, options, found, states)
+                _add_window(loaded, ready, options, found, states, windows)
         done = len(found.ready) + len(found.left_out)
         yield PairStep("pairs", done, total, len(found.left_out))
     if not found.ready:
@@ -79,24 +80,45 @@ def collect(
     return found
 
 
+def _windows(loaded: LoadedModel, options: Options) -> WindowFolder | None:
+    """Where finished windows are kept, if anywhere."""
+    if options.resume is None:
+        return None
+    how = {"lens": options.lens, "batch_tokens": options.batch_tokens}
+    return WindowFolder.of(options.resume, loaded, options.sites, **how)
+
+
 def _add_window(
     loaded: LoadedModel,
     ready: list[ReadyPair],
     options: Options,
     found: Collected,
     states: StateFile,
+    windows: WindowFolder | None,
 ) -> None:
-    both = _window_states(loaded, ready, options, found)
-    for name, rows in _window_metrics(loaded, both, options).items():
-        found.rows.setdefault(name, []).append(rows.astype(np.float32))
+    window = None if windows is None else windows.read(ready)
+    if window is None:
+        window = _run_window(loaded, ready, options)
+        if windows is not None:
+            windows.write(ready, window)
+    for name, rows in window.metrics.items():
+        found.rows.setdefault(name, []).append(rows)
+    found.prefix_rel_err = _larger(found.prefix_rel_err, window.prefix_rel_err)
     found.ready += ready
     found.keys += [pair_key(loaded, one) for one in ready]
-    states.append(both)
+    states.append(window.states)
+
+
+def _run_window(loaded: LoadedModel, ready: list[ReadyPair], options: Options) -> Window:
+    both, error = _window_states(loaded, ready, options)
+    metrics = _window_metrics(loaded, both, options)
+    return Window(both, {name: rows.astype(np.float32) for name, rows in metrics.items()}, error)
 
 
 def _window_states(
-    loaded: LoadedModel, ready: list[ReadyPair], options: Options, found: Collected
-) -> Float[np.ndarray, "pair side site d_model"]:
+    loaded: LoadedModel, ready: list[ReadyPair], options: Options
+) -> tuple[Float[np.ndarray, "pair side site d_model"], float | None]:
+    """Both sides' states, and the largest difference before an edit."""
     wanted: dict[Ids, dict[Group, None]] = {}
     checks = [_before_edit(one) for one in ready]
     for one, check in zip(ready, checks, strict=True):
@@ -107,16 +129,18 @@ def _window_states(
                 groups[check] = None
     texts = {ids: tuple(groups) for ids, groups in wanted.items()}
     seen = states_at(loaded, texts, options.sites, batch_tokens=options.batch_tokens)
+    error = None
     for one, check in zip(ready, checks, strict=True):
         if check is not None:
             first, second = (seen[ids, check] for ids in one.sides)
-            _check_prefix(found, first, second)
-    return np.stack(
+            error = _larger(error, _prefix_error(first, second))
+    both = np.stack(
         [
             np.stack([seen[ids, group] for ids, group in zip(one.sides, one.groups, strict=True)])
             for one in ready
         ]
     )
+    return both, error
 
 
 def _before_edit(one: ReadyPair) -> Group | None:
@@ -125,11 +149,16 @@ def _before_edit(one: ReadyPair) -> Group | None:
     return None if at < 0 or one.same else (at,)
 
 
-def _check_prefix(found: Collected, first: np.ndarray, second: np.ndarray) -> None:
+def _prefix_error(first: np.ndarray, second: np.ndarray) -> float:
     size = np.maximum(np.abs(first).max(-1), 1e-30)
-    error = float((np.abs(first - second).max(-1) / size).max())
-    known = found.prefix_rel_err
-    found.prefix_rel_err = error if known is None or not error <= known else known
+    return float((np.abs(first - second).max(-1) / size).max())
+
+
+def _larger(known: float | None, error: float | None) -> float | None:
+    """The larger of two errors; one that is no number is larger than all."""
+    if known is None or error is None:
+        return error if known is None else known
+    return known if error <= known else error
 
 
 def _window_metrics(

@@ -48,6 +48,7 @@ def pair_difference(
     max_tokens: int | None = None,
     template: str | None = None,
     special: str = "default",
+    resume: str | Path | None = None,
 ) -> PairDifference:
     """How the activations of minimal pairs differ, by layer and by dim.
 
@@ -73,6 +74,8 @@ def pair_difference(
         max_tokens: leave longer texts out.
         template: as in `LoadedModel.tokenize`.
         special: as in `LoadedModel.tokenize`.
+        resume: a folder of finished windows of pairs: what is there of the same run, however it
+            ended, is not run again, and what is run is put there.
 
     Raises:
         InputError: an argument outside its range, or no pair that can be compared.
@@ -104,6 +107,7 @@ def pair_difference_steps(
     max_tokens: int | None = None,
     template: str | None = None,
     special: str = "default",
+    resume: str | Path | None = None,
 ) -> Iterator[PairStep | PairDifference]:
     """`pair_difference` with what is done after every window of pairs and every site.
 
