@@ -45,7 +45,7 @@ TEMPLATES = ("tense_errors", "subject_differences", "synonym", "number_agreement
 Item = tuple[Pair, Alignment]
 
 
-def random_pairs(loaded: LoadedModel, count: int = N_PAIRS, tokens: int = TOKENS) -> list[Item]:
+def random_pairs(loaded: LoadedModel, count: int, tokens: int = TOKENS) -> list[Item]:
     """Pairs of random ids, of about one length, that differ in one token; always the same."""
     generator = torch.Generator().manual_seed(tokens)
     found = []
@@ -109,7 +109,7 @@ def speed(repeats: int) -> list[dict[str, Any]]:
     found = []
     for name in (DEMO, BIG):
         loaded = subject(name)
-        pairs = random_pairs(loaded)
+        pairs = random_pairs(loaded, N_PAIRS)
         runs = {case: make(loaded, pairs) for case, make in PAIR_CASES.items()}
         ratios, seconds = interleaved(one_by_one(loaded, pairs), runs, repeats=repeats)
         reference = {key: spread.to_json() for key, spread in seconds.items()}

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import attention as attention_benchmark
 from benchmarks import foundation, graph, report
+from benchmarks import pairs as pairs_benchmark
 from benchmarks.attention_cases import ATTENTION_CASES
 from benchmarks.browser import Traffic, browser, in_turns
 from benchmarks.cases import CASES, K, forward
@@ -168,6 +169,23 @@ def test_sections_write_their_part_of_the_results(
     graph.measure(["speed", "memory"], 1, tmp_path)
     page = (tmp_path / "RESULTS.md").read_text("utf-8")
     assert page.count(f"| demo | 4 | {tree} |") == 2
+
+
+def test_the_sections_of_pairs_say_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs_benchmark, "BIG", DEMO)
+    monkeypatch.setattr(pairs_benchmark, "N_PAIRS", 4)
+    monkeypatch.setattr(pairs_benchmark, "N_PAGE", 30)
+    monkeypatch.setattr(pairs_benchmark, "N_FOUND", 80)
+    pairs_benchmark.measure(list(pairs_benchmark.SECTIONS), 1, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    found = {one["set"]: one for one in results["pairs found"]["results"]}
+    assert (found["templates"]["pairs"], found["BLiMP"]["pairs"]) == (80, 300)
+    assert found["templates"]["page"] in (tmp_path / "RESULTS.md").read_text("utf-8")
+    sent = results["pairs page"]["results"]
+    assert sent["pairs"] == 30
+    assert sum(sent["bytes"].values()) > 10_000
 
 
 @pytest.mark.slow

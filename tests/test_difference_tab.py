@@ -422,8 +422,9 @@ def test_a_run_that_was_stopped_goes_on(clicks: Clicks, monkeypatch: pytest.Monk
     plain = collecting._run_window
 
     def counting(*given: Any) -> Any:
+        found = plain(*given)
         counted.append(len(given[1]))
-        return plain(*given)
+        return found
 
     monkeypatch.setattr(collecting, "_run_window", counting)
     pairs = Pairs(tuple(pair.to_json() for pair in make_pairs(["negation"], n=24)))

@@ -6,6 +6,7 @@ from lens_core.cli import (  # noqa: F401 - they add their commands
     commands,
     graph_commands,
     next_token_commands,
+    pairs_commands,
     remote_commands,
     repair_commands,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,3 +47,19 @@ def edited(loaded: LoadedModel, files: Sequence[str] | None, strength: float) ->
         edits = [load_edit(file) for file in files]
         stack.enter_context(applied(loaded, *edits, strength=strength))
     return stack
+
+
+@contextmanager
+def opened(
+    model: str,
+    loading: dict[str, Any],
+    *,
+    settings: str | None,
+    edits: Sequence[str] | None = None,
+    strength: float = 1.0,
+) -> Iterator[tuple[LoadedModel, Settings]]:
+    """A model by the settings of a file, under the edits of files, for a block."""
+    chosen = read_settings(settings)
+    loaded = load(chosen, model, loading)
+    with edited(loaded, edits, strength):
+        yield loaded, chosen

@@ -10,12 +10,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from lens_core.difference.metrics import OF_LENS, OF_STATES, lens_divergences, state_metrics
+from lens_core.difference.metrics import (
+    OF_LENS,
+    OF_STATES,
+    lens_divergences,
+    state_metrics,
+    top_share,
+)
 from lens_core.difference.options import Options
 from lens_core.difference.reading import Group, LeftOut, PairOrAligned, ReadyPair, read_pairs
 from lens_core.difference.result import PairStep
 from lens_core.difference.resuming import Window, WindowFolder
-from lens_core.difference.running import Ids, states_at
+from lens_core.difference.running import Text, vectors_at
+from lens_core.difference.sites import UNTESTED, Layout, layout_of
 from lens_core.difference.store import StateFile
 from lens_core.difference.units import PairKey, pair_key
 from lens_core.errors import InputError
@@ -24,6 +31,8 @@ from lens_core.progress import while_done
 
 WINDOW = 64
 """Pairs whose states are in memory together."""
+_VALUES = 2**20
+"""Entries of a site that are compared at once."""
 
 
 @dataclass(eq=False)
@@ -59,6 +68,7 @@ def collect(
         max_tokens=options.max_tokens,
         template=options.template,
         special=options.special,
+        same_positions=options.same_positions,
     )
     while window := list(islice(stream, WINDOW)):
         if loaded.active_edits != edits:
@@ -110,33 +120,38 @@ def _add_window(
 
 
 def _run_window(loaded: LoadedModel, ready: list[ReadyPair], options: Options) -> Window:
-    both, error = _window_states(loaded, ready, options)
-    metrics = _window_metrics(loaded, both, options)
-    return Window(both, {name: rows.astype(np.float32) for name, rows in metrics.items()}, error)
+    layout = layout_of(loaded, options.sites)
+    stored = layout.offsets[len(options.tested)]
+    both, error = _window_states(loaded, ready, options, layout)
+    metrics = _window_metrics(loaded, both, options, layout)
+    found = {name: rows.astype(np.float32) for name, rows in metrics.items()}
+    return Window(both[:, :, :stored], found, error)
 
 
 def _window_states(
-    loaded: LoadedModel, ready: list[ReadyPair], options: Options
-) -> tuple[Float[np.ndarray, "pair side site d_model"], float | None]:
-    """Both sides' states, and the largest difference before an edit."""
-    wanted: dict[Ids, dict[Group, None]] = {}
+    loaded: LoadedModel, ready: list[ReadyPair], options: Options, layout: Layout
+) -> tuple[Float[np.ndarray, "pair side entry"], float | None]:
+    """Both sides' states, and the largest difference before an edit at the sites with states."""
+    wanted: dict[Text, dict[Group, None]] = {}
     checks = [_before_edit(one) for one in ready]
     for one, check in zip(ready, checks, strict=True):
-        for ids, group in zip(one.sides, one.groups, strict=True):
-            groups = wanted.setdefault(ids, {})
+        for text, group in zip(one.texts, one.groups, strict=True):
+            groups = wanted.setdefault(text, {})
             groups[group] = None
             if check is not None:
                 groups[check] = None
-    texts = {ids: tuple(groups) for ids, groups in wanted.items()}
-    seen = states_at(loaded, texts, options.sites, batch_tokens=options.batch_tokens)
+    parts = [layout.part(site) for site in range(len(options.tested))]
+    texts = {text: tuple(groups) for text, groups in wanted.items()}
+    seen = vectors_at(loaded, texts, options.sites, batch_tokens=options.batch_tokens)
     error = None
     for one, check in zip(ready, checks, strict=True):
         if check is not None:
-            first, second = (seen[ids, check] for ids in one.sides)
-            error = _larger(error, _prefix_error(first, second))
+            first, second = (seen[text, check] for text in one.texts)
+            for part in parts:
+                error = _larger(error, _prefix_error(first[part], second[part]))
     both = np.stack(
         [
-            np.stack([seen[ids, group] for ids, group in zip(one.sides, one.groups, strict=True)])
+            np.stack([seen[text, group] for text, group in zip(one.texts, one.groups, strict=True)])
             for one in ready
         ]
     )
@@ -149,9 +164,8 @@ def _before_edit(one: ReadyPair) -> Group | None:
     return None if at < 0 or one.same else (at,)
 
 
-def _prefix_error(first: np.ndarray, second: np.ndarray) -> float:
-    size = np.maximum(np.abs(first).max(-1), 1e-30)
-    return float((np.abs(first - second).max(-1) / size).max())
+def _prefix_error(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"]) -> float:
+    return float(np.abs(first - second).max() / max(float(np.abs(first).max()), 1e-30))
 
 
 def _larger(known: float | None, error: float | None) -> float | None:
@@ -162,17 +176,29 @@ def _larger(known: float | None, error: float | None) -> float | None:
 
 
 def _window_metrics(
-    loaded: LoadedModel, both: Float[np.ndarray, "pair side site d_model"], options: Options
+    loaded: LoadedModel,
+    both: Float[np.ndarray, "pair side entry"],
+    options: Options,
+    layout: Layout,
 ) -> dict[str, np.ndarray]:
     """What can be said of these pairs without the others, [pair, site]."""
     shape = (len(both), len(options.sites))
-    found = {name: np.full(shape, np.nan) for name in (*OF_STATES, *OF_LENS)}
-    for site in range(shape[1]):
-        for name, values in state_metrics(both[:, 0, site], both[:, 1, site]).items():
-            found[name][:, site] = values
-    if options.lens:
-        read = [at for at, (component, _) in enumerate(options.sites) if component == "resid_post"]
-        for name, values in zip(OF_LENS, _lens(loaded, both[:, :, read]), strict=True):
+    found = {name: np.full(shape, np.nan) for name in (*OF_STATES, *OF_LENS, "top_share")}
+    for site, (component, _) in enumerate(options.sites):
+        at_once = max(1, _VALUES // layout.widths[site])
+        for start in range(0, len(both), at_once):
+            rows = slice(start, start + at_once)
+            first, second = both[rows, 0, layout.part(site)], both[rows, 1, layout.part(site)]
+            for name, values in state_metrics(first, second).items():
+                found[name][rows, site] = values
+            if component in UNTESTED:
+                found["top_share"][rows, site] = top_share(first - second)
+    read = [at for at, (component, _) in enumerate(options.sites) if component == "resid_post"]
+    if options.lens and read:
+        # The stream comes first, and all of it has one width.
+        width = layout.widths[0]
+        states = both[:, :, : len(read) * width].reshape(len(both), 2, len(read), width)
+        for name, values in zip(OF_LENS, _lens(loaded, states), strict=True):
             found[name][:, read] = values
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from lens_core.difference.dimensions import SiteStates, SiteTests
 from lens_core.difference.options import Options, site_key
@@ -41,7 +41,7 @@ def findings(
 
     `site_at` reads a site again, where something was found.
     """
-    keys = [site_key(site) for site in options.sites]
+    keys = [site_key(site) for site in options.tested]
     ranked = [one.test for one in tests]
     # Without its control the test finds nothing.
     ranked = ranked if options.control else [replace(test, n=0) for test in ranked]
@@ -133,7 +133,7 @@ def _control(tests: Sequence[SiteTests], options: Options) -> Control | None:
     count = np.array([len(one.found) for one in decisions], np.int64)
     tested = sum(int(test.tested.sum()) for test in ranked)
     share = float(count.sum() / tested) if tested else float("nan")
-    return Control(count, share, bool(share <= MOST_IN_CONTROL))
+    return Control(_by_site(count, options), share, bool(share <= MOST_IN_CONTROL))
 
 
 def _replication(tests: Sequence[SiteTests], options: Options) -> Replication | None:
@@ -146,9 +146,13 @@ def _replication(tests: Sequence[SiteTests], options: Options) -> Replication | 
         int((half.hit_rate[decision.found] > options.q).sum())
         for (_, half), decision in zip(halves, decisions, strict=True)
     ]
-    return Replication(
-        np.array([len(one.found) for one in decisions], np.int64), np.array(again, np.int64)
-    )
+    count = np.array([len(one.found) for one in decisions], np.int64)
+    return Replication(_by_site(count, options), _by_site(np.array(again, np.int64), options))
+
+
+def _by_site(counts: Int[np.ndarray, " tested"], options: Options) -> Int[np.ndarray, " site"]:
+    """Counts with 0 for the sites that are not tested, which are the last ones."""
+    return np.pad(counts, (0, len(options.sites) - len(counts)))
 
 
 def _verdict(tests: Sequence[SiteTests], control: Control | None, found: int) -> str:

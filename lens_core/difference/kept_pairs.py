@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from lens_core.difference.result import PairDifference
-from lens_core.difference.store import read_kept
+from lens_core.difference.sites import UNTESTED
+from lens_core.difference.store import first_sites, read_kept
 from lens_core.errors import InputError
 from lens_core.lens.options import one_of
 from lens_core.pairs.record import Pair
@@ -55,7 +56,9 @@ def open_kept(result: PairDifference, kept: str | Path) -> KeptPairs:
     """
     stored, index = read_kept(kept)
     pairs = tuple(one.pair for one in result.pairs)
-    same = index["sites"] == list(result.sites) and index["model"] == result.header["model"]
+    places = zip(result.sites, result.components, strict=True)
+    sites = [site for site, component in places if component not in UNTESTED]
+    same = index["sites"] == sites and index["model"] == result.header["model"]
     if not same or index["pairs"] != [pair.to_json() for pair in pairs]:
         raise InputError(
             f"The states in {str(kept)!r} are of another comparison (another model, other layers "
@@ -72,8 +75,10 @@ def open_kept(result: PairDifference, kept: str | Path) -> KeptPairs:
             f"The comparison has no block outputs, only {', '.join(result.sites)}; run it with "
             "resid_post among its components and at least one layer from 0."
         )
-    layers, sites = zip(*sorted(blocks), strict=True)
-    return KeptPairs(stored, np.array(index["scale"]), sites, layers, pairs)
+    layers, rows = zip(*sorted(blocks), strict=True)
+    found = first_sites(stored, index)
+    scale = np.array(index["scale"])[: found.shape[2]]
+    return KeptPairs(found, scale, rows, layers, pairs)
 
 
 def differences(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from lens_core.difference.running import Ids, Text
 from lens_core.errors import InputError, PromptError
 from lens_core.models import LoadedModel, check_ids
-from lens_core.pairs.aligning import aligned
+from lens_core.pairs.aligning import aligned, shared_positions
 from lens_core.pairs.record import Alignment, Pair
 
 IDENTITY = "identity"
@@ -29,6 +30,13 @@ class ReadyPair:
     alignment: Alignment
     groups: tuple[Group, Group]
     """Where each side is read."""
+    positions: tuple[Ids | None, Ids | None] = (None, None)
+    """Where the tokens of each side stand; None for one after another."""
+
+    @property
+    def texts(self) -> tuple[Text, Text]:
+        """What the model reads."""
+        return Text(self.sides[0], self.positions[0]), Text(self.sides[1], self.positions[1])
 
     @property
     def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -59,8 +67,11 @@ def read_pairs(
     max_tokens: int | None,
     template: str | None,
     special: str,
+    same_positions: bool = False,
 ) -> Iterator[ReadyPair | LeftOut]:
     """Every pair in order, as it comes in.
+
+    With `same_positions`, what follows an edit stands at the same positions on both sides.
 
     Raises:
         InputError: something that is no pair, or an unknown `template` or `special`.
@@ -74,7 +85,8 @@ def read_pairs(
                 alignment = one[1]
             else:
                 alignment = aligned(loaded, pair, template=template, special=special)
-            yield _ready(loaded, pair, alignment, readout, max_tokens)
+            ready = _ready(loaded, pair, alignment, readout, max_tokens)
+            yield _placed(loaded, ready) if same_positions else ready
         except PromptError as error:
             yield LeftOut(index, pair, str(error))
 
@@ -91,6 +103,23 @@ def _ready(
             f'are kept where their type is "{IDENTITY}".'
         )
     return ReadyPair(pair, alignment, _groups(alignment, readout, same))
+
+
+def _placed(loaded: LoadedModel, ready: ReadyPair) -> ReadyPair:
+    """The pair with gaps in the positions of the shorter edits.
+
+    Raises:
+        PromptError: the gaps go beyond the positions that the model has.
+    """
+    positions = shared_positions(ready.alignment)
+    last = max((places[-1] for places in positions if places is not None), default=-1)
+    limit = loaded.facts.max_positions
+    if limit is not None and last >= limit:
+        raise PromptError(
+            f"With what follows an edit at the same positions on both sides, the pair ends at "
+            f"position {last}; the model's last one is {limit - 1}."
+        )
+    return replace(ready, positions=positions)
 
 
 def _groups(alignment: Alignment, readout: str, same: bool) -> tuple[Group, Group]:

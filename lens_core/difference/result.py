@@ -121,9 +121,9 @@ class PairDifference:
     sites: tuple[str, ...]
     """Names of the rows: embed, layer_0, ..., attn_out_0, ..., mlp_out_0, ..."""
     layers: tuple[int, ...]
-    """Of every site; -1 is the embedding."""
+    """Of every site; -1 is the embedding. final_norm and logits count as the last layer's."""
     components: tuple[str, ...]
-    """Of every site: resid_post, attn_out or mlp_out."""
+    """Of every site; see `lens_core.difference.sites`."""
     readout: str
     metrics: dict[str, Float[np.ndarray, "pair site"]]
     """By name, see `lens_core.difference.metrics`; NaN where one is not defined."""
@@ -131,7 +131,7 @@ class PairDifference:
     comparisons: tuple[Comparison, ...]
     layer_test: LayerTest
     dims: dict[str, Dimensions]
-    """By site."""
+    """By site; logits have none."""
     found: tuple[FoundDim, ...]
     control: Control | None
     replication: Replication | None

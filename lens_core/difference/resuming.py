@@ -35,7 +35,7 @@ _STATES, _ERROR, _METRIC = "states", "prefix_rel_err", "metric_"
 class Window:
     """What running some pairs gave."""
 
-    states: Float[np.ndarray, "pair side site d_model"]
+    states: Float[np.ndarray, "pair side entry"]
     metrics: dict[str, Float[np.ndarray, "pair site"]]
     prefix_rel_err: float | None
     """The largest difference before an edit, relative to the state; None without a prefix."""
@@ -94,7 +94,7 @@ class WindowFolder:
         Path(file.name).replace(self._path(ready))
 
     def _path(self, ready: Sequence[ReadyPair]) -> Path:
-        pairs = [[*one.sides, *one.groups] for one in ready]
+        pairs = [[*one.texts, *one.groups] for one in ready]
         name = sha256(f"{self._key}\n{json.dumps(pairs)}".encode()).hexdigest()
         return self._folder / f"{name}.npz"
 

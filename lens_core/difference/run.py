@@ -22,6 +22,7 @@ from lens_core.difference.options import (
 from lens_core.difference.permutations import layer_test, sign_flips
 from lens_core.difference.reading import PairOrAligned
 from lens_core.difference.result import Compared, PairDifference, PairStep
+from lens_core.difference.sites import layout_of
 from lens_core.difference.store import StateFile, checked_folder, keep_states, state_file
 from lens_core.difference.summary import COMPARED, comparisons_of, groups_of
 from lens_core.difference.units import Design, design
@@ -49,6 +50,7 @@ def pair_difference(
     template: str | None = None,
     special: str = "default",
     resume: str | Path | None = None,
+    same_positions: bool = False,
 ) -> PairDifference:
     """How the activations of minimal pairs differ, by layer and by dim.
 
@@ -60,7 +62,11 @@ def pair_difference(
         readout: where both sides are read: "last" (what the next token is predicted from), "edit"
             (mean over the edit), "edit_last", "suffix" (mean over what follows the edit) or
             "prefix" (right before the edit, where both are equal by causality).
-        components: resid_post (the stream after each block), attn_out, mlp_out.
+        components: resid_post (the stream after each block), attn_out, mlp_out, resid_mid (the
+            stream after attention), mlp_act (neurons: what the MLP's down projection reads), heads
+            (what the attention's output projection reads, head behind head); and, once each, the
+            last state after the final_norm, and the logits, which have metrics and are neither
+            tested by dim nor kept.
         control: run the negative control; without it the test by dim finds nothing.
         halves: look at discoveries of one half of the units again in the other.
         lens: read every state as a prediction, for the divergences; takes about as long as the
@@ -76,6 +82,9 @@ def pair_difference(
         special: as in `LoadedModel.tokenize`.
         resume: a folder of finished windows of pairs: what is there of the same run, however it
             ended, is not run again, and what is run is put there.
+        same_positions: where an edit is shorter on one side, let what follows stand at the
+            positions of the other side, by explicit position ids with a gap; for models with
+            absolute positions, where a shift alone changes the states.
 
     Raises:
         InputError: an argument outside its range, or no pair that can be compared.
@@ -108,6 +117,7 @@ def pair_difference_steps(
     template: str | None = None,
     special: str = "default",
     resume: str | Path | None = None,
+    same_positions: bool = False,
 ) -> Iterator[PairStep | PairDifference]:
     """`pair_difference` with what is done after every window of pairs and every site.
 
@@ -121,7 +131,7 @@ def pair_difference_steps(
     arguments = {name: value for name, value in locals().items() if name not in ("loaded", "pairs")}
     started = time.perf_counter()
     options = _options(loaded, arguments)
-    with state_file(len(options.sites), loaded.facts.d_model) as states:
+    with state_file(layout_of(loaded, options.tested)) as states:
         collected = yield from collect(loaded, pairs, options, states)
         header = loaded.header("pair_difference", seed=options.seed)
         run_s = time.perf_counter() - started
@@ -139,14 +149,14 @@ def _by_dim(
 ) -> Generator[PairStep, None, Findings | None]:
     """Test every dim of every site, and fill in the metrics that need all pairs.
 
-    None where all pairs have equal sides.
+    None where all pairs have equal sides, or no site is tested.
     """
 
     def site_at(at: int) -> SiteStates:
         # Mapped anew each time, so that what was read of the file is let go of with the site.
         return SiteStates(states.site(at), plan)
 
-    count = len(options.sites)
+    count = len(options.tested)
     tests: list[SiteTests] = []
     signs = sign_flips(plan.n_units, seed=options.seed)
     how = {"q": options.q, "control": options.control, "halves": options.halves, "signs": signs}
@@ -191,7 +201,7 @@ def _keep(
         "readout": options.readout,
         "pairs": [one.pair.to_json() for one in collected.ready],
     }
-    keep_states(states, folder, options.sites, index=index)
+    keep_states(states, folder, options.tested, index=index)
 
 
 def _result(
@@ -233,9 +243,16 @@ def _result(
         control=None if found is None else found.control,
         replication=None if found is None else found.replication,
         n_units=plan.n_units,
-        verdict="All pairs have equal sides." if found is None else found.verdict,
+        verdict=_nothing(plan) if found is None else found.verdict,
         prefix_rel_err=collected.prefix_rel_err,
     )
+
+
+def _nothing(plan: Design) -> str:
+    """Why nothing was tested."""
+    if plan.n_units:
+        return "Only logits were compared, and the small-change test is one of dims of states."
+    return "All pairs have equal sides."
 
 
 def _warnings(loaded: LoadedModel, collected: Collected, found: Findings | None) -> list[str]:
@@ -244,10 +261,14 @@ def _warnings(loaded: LoadedModel, collected: Collected, found: Findings | None)
         said.append(f"{len(collected.left_out)} pairs were left out; the result lists why.")
     shifted = sum(one.alignment.shift != 0 for one in collected.ready)
     if shifted:
-        said.append(
-            f"{shifted} pairs have sides of unequal length, so that what follows the edit stands "
-            "at other positions."
+        gaps = any(one.positions != (None, None) for one in collected.ready)
+        where = (
+            "the shorter edit is followed by a gap, so that what comes behind it stands at the "
+            "same positions."
+            if gaps
+            else "so that what follows the edit stands at other positions."
         )
+        said.append(f"{shifted} pairs have sides of unequal length, {where}")
     error, bound = collected.prefix_rel_err, loaded.self_check.bound
     if error is not None and not error <= bound:
         said.append(

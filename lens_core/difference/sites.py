@@ -36,8 +36,8 @@ FEATURE = {
 }
 """What the self-check must have found exact for a component to be read."""
 COMPONENTS = tuple(FEATURE)
-"""In the order of the sites: resid_post (the stream after each block), attn_out and mlp_out (as they
-are added to it), resid_mid (the stream after attention), mlp_act (neurons: what the MLP's down
+"""In the order of the sites: resid_post (the stream after each block), attn_out and mlp_out (as
+they are added to it), resid_mid (the stream after attention), mlp_act (neurons: what the MLP's down
 projection reads), heads (all heads' outputs behind one another: what the attention's output
 projection reads), final_norm (the last state after the final norm), logits."""
 ENDS = ("final_norm", "logits")

@@ -79,6 +79,25 @@ def aligned_records(
     return _alignment(ids1, ids2, runs)
 
 
+def shared_positions(
+    alignment: Alignment,
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Positions of both sides such that aligned tokens stand at the same one.
+
+    Behind an edit, the side on which it is shorter has a gap. None for a side without one.
+    """
+    found = []
+    for side, ids in enumerate((alignment.ids1, alignment.ids2)):
+        places = list(range(len(ids)))
+        for edit in alignment.edits:
+            lengths = [end - start for start, end in edit]
+            gap = max(lengths) - lengths[side]
+            end = edit[side][1]
+            places[end:] = [place + gap for place in places[end:]]
+        found.append(None if places == list(range(len(ids))) else tuple(places))
+    return found[0], found[1]
+
+
 def _differ_in_one(ids1: Sequence[int], ids2: Sequence[int]) -> bool:
     """Whether the two rows have one length and one differing token."""
     if len(ids1) != len(ids2):

@@ -32,7 +32,8 @@ class ClassChange:
     """The tokens of one class, before and after."""
 
     group: str
-    """kind or script: every token has one kind, letters have a script, too."""
+    """kind, script or pos: every token has one kind, letters have a script, too, and words have a
+    part of speech where a tagger is installed."""
     name: str
     tokens: int
     nll_before: float
@@ -98,6 +99,9 @@ class TokenTable:
     """In nats; the original comes first, then the operations in order."""
     predicted: Int[np.ndarray, "variant target"]
     """The most likely token."""
+    tags: tuple[str, ...] | None = None
+    """The part of speech of every target, "" for what is no part of a word; None where no tagger
+    was installed, and in older records. `header["input"]["tagger"]` names it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +226,7 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tokens_from_json(record: Mapping[str, Any]) -> TokenTable:
+    tags = record.get("tags")
     return TokenTable(
         starts=np.array(record["starts"], dtype=np.int64),
         targets=np.array(record["targets"], dtype=np.int64),
@@ -229,4 +234,5 @@ def _tokens_from_json(record: Mapping[str, Any]) -> TokenTable:
         scripts=tuple(record["scripts"]),
         nll=np.array(record["nll"], dtype=np.float32),
         predicted=np.array(record["predicted"], dtype=np.int64),
+        tags=None if tags is None else tuple(tags),
     )

@@ -16,6 +16,7 @@ from lens_core.patching.exchange import prove_exchange
 from lens_core.patching.layer_result import LayerOperations, LayerOperationsStep, TokenTable
 from lens_core.patching.layer_scores import scores_of
 from lens_core.patching.operations import Operation, operated, planned
+from lens_core.patching.parts_of_speech import corpus_tags
 from lens_core.patching.run import checked_batch
 from lens_core.progress import tick
 from lens_core.tokens import vocab_entries
@@ -29,6 +30,7 @@ def layer_operations(
     layers: Sequence[int] | None = None,
     max_tokens: int | None = None,
     batch_tokens: int | None = None,
+    parts_of_speech: bool = True,
 ) -> LayerOperations:
     """The loss of every token of some texts, for the model as it is and under each operation.
 
@@ -42,6 +44,7 @@ def layer_operations(
         layers: on which layers; None for all.
         max_tokens: list longer texts as too long.
         batch_tokens: how many tokens may run at once.
+        parts_of_speech: tag the words, where NLTK or spaCy is installed with what it needs.
 
     Raises:
         InputError: no text can be scored, or an argument outside its range.
@@ -62,6 +65,7 @@ def layer_operations_steps(
     layers: Sequence[int] | None = None,
     max_tokens: int | None = None,
     batch_tokens: int | None = None,
+    parts_of_speech: bool = True,
 ) -> Iterator[LayerOperationsStep | LayerOperations]:
     """`layer_operations` with how far it is after every batch; the last item is the result.
 
@@ -82,7 +86,8 @@ def layer_operations_steps(
             prove_exchange(loaded, *operation.layers, ids=longest)
     run = _Run(loaded, corpus, (None, *plan), batch_tokens)
     yield from run.steps()
-    table = run.table()
+    tagger, tags = corpus_tags(loaded, corpus) if parts_of_speech else (None, None)
+    table = run.table(tags)
     warnings = _warnings(skipped, run.nll)
     with loaded.lock:
         header = loaded.header(
@@ -90,7 +95,7 @@ def layer_operations_steps(
             timing={"total_s": time.perf_counter() - started},
             warnings=warnings,
         )
-    header["input"] = {"texts": len(texts), "max_tokens": max_tokens}
+    header["input"] = {"texts": len(texts), "max_tokens": max_tokens, "tagger": tagger}
     known = {int(i) for text in corpus for i in text.ids} | set(np.unique(table.predicted).tolist())
     entries = vocab_entries(loaded.tokenizer, sorted(known))
     yield LayerOperations(
@@ -141,7 +146,7 @@ class _Run:
                 tick("row", done, total)
                 yield LayerOperationsStep(done, total, name)
 
-    def table(self) -> TokenTable:
+    def table(self, tags: tuple[str, ...] | None) -> TokenTable:
         """What was measured of every target."""
         return TokenTable(
             starts=self.starts,
@@ -150,6 +155,7 @@ class _Run:
             scripts=tuple(script for text in self.corpus for script in text.scripts),
             nll=self.nll.astype(np.float32),
             predicted=self.predicted,
+            tags=tags,
         )
 
     def _measure(self, variant: int, operation: Operation | None, group: Sequence[int]) -> None:

@@ -77,7 +77,8 @@ def text_means(
 
 def _classes(table: TokenTable) -> Iterator[tuple[str, str, Bool[np.ndarray, " target"]]]:
     """Which targets belong to each class that occurs."""
-    for group, names in (("kind", table.kinds), ("script", table.scripts)):
+    groups = {"kind": table.kinds, "script": table.scripts, "pos": table.tags or ()}
+    for group, names in groups.items():
         every = np.array(names)
         for name in dict.fromkeys(names):
             if name:
