@@ -110,6 +110,7 @@ class PairsEndpoints(Answering):
         alpha: float = 0.05,
         correction: str = "bh",
         seed: int = 0,
+        same_positions: bool = False,
         sites: list[str] | None = None,
         set_effect: str | None = None,
         before_edit: bool = False,
@@ -126,7 +127,8 @@ class PairsEndpoints(Answering):
             model: a name from /models; on a local page also any Hub id or folder.
             layers: 0 to L-1, and -1 for the embedding; all when null.
             readout: where both sides are read: last, edit (its mean), edit_last, suffix or prefix.
-            components: resid_post (the stream after each block), attn_out, mlp_out.
+            components: resid_post (the stream after each block), attn_out, mlp_out, resid_mid,
+                mlp_act (neurons), heads, final_norm, logits.
             control: run the negative control; without it no dims are found.
             halves: look at discoveries of one half of the pairs again in the other.
             lens: read every state as a prediction, for the divergences.
@@ -134,6 +136,8 @@ class PairsEndpoints(Answering):
             alpha: the share of false discoveries that is allowed.
             correction: bh or by.
             seed: of mismatched pairs, halves, permutations and bootstrap.
+            same_positions: let what follows an edit stand at the same positions on both sides, by
+                explicit position ids; for models with absolute positions.
             sites: give the dims of these only, such as ["layer_3"]; of all when null.
             set_effect: also hold the dims found at this site at their mean, against random sets.
             before_edit: also compare in the model without the edit.

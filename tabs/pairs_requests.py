@@ -15,7 +15,9 @@ PUBLIC_PAIRS, PUBLIC_TEXTS, PUBLIC_CHARS = 1_000, 100, 4_000_000
 
 Source = Literal["template", "local", "text", "given"]
 Readout = Literal["last", "edit", "edit_last", "suffix", "prefix"]
-Place = Literal["resid_post", "attn_out", "mlp_out"]
+Place = Literal[
+    "resid_post", "attn_out", "mlp_out", "resid_mid", "mlp_act", "heads", "final_norm", "logits"
+]
 Patched = Literal["resid_post", "attn_out", "mlp_out", "heads"]
 Kind = Literal["remove", "exchange", "repeat", "zero_attention", "zero_mlp", "skip_range"]
 
@@ -125,6 +127,7 @@ class PairDifferenceRequest(PairsOfRequest):
     alpha: float = Field(default=0.05, gt=0, lt=1)
     correction: Literal["bh", "by"] = "bh"
     seed: int = Field(default=0, ge=0, lt=2**31)
+    same_positions: bool = False
     sites: list[str] | None = None
     """Give the dims of these sites only, such as ["layer_3"]; of all when null."""
     set_effect: str | None = None
@@ -142,7 +145,7 @@ class PairDifferenceRequest(PairsOfRequest):
     def options(self) -> dict[str, Any]:
         """The arguments of `pair_difference`."""
         names = ("layers", "readout", "components", "control", "halves", "lens", "q", "alpha")
-        names += ("correction", "seed", "template", "special")
+        names += ("correction", "seed", "template", "special", "same_positions")
         return {name: getattr(self, name) for name in names}
 
 

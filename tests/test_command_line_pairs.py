@@ -436,3 +436,16 @@ def test_both_spellings_of_every_option_are_known() -> None:
     assert (
         pairs("make", "--num-pairs", "0").exit_code == pairs("make", "--num_pairs", "0").exit_code
     )
+
+
+def test_models_are_laid_together(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"The capital of {x} is here." for x in "ABCDEFGHIJ"), "utf-8")
+    options = ["--dataset_path", str(texts), "--experiment", "removal", "--visualize"]
+    worked(pairs("layerops", *options, "--output_dir", str(tmp_path / "one")))
+    (found,) = tmp_path.rglob("pos_tag_ppl_analysis.json")
+    both = ["--json_files", str(found), "--json_files", str(found)]
+    out = tmp_path / "both"
+    worked(pairs("compare", *both, "--experiment", "removal", "--output_dir", str(out)))
+    assert {path.suffix for path in (out / "figures").iterdir()} == {".png"}
+    assert len(list((out / "figures").glob("pos_tag_comparison_removal_*"))) == 2

@@ -4,6 +4,7 @@ import typer
 
 from lens_core.cli.app import app
 from lens_core.cli.pairs_analyze import pairs_analyze_command
+from lens_core.cli.pairs_compare import pairs_compare_command
 from lens_core.cli.pairs_layerops import pairs_layerops_command
 from lens_core.cli.pairs_make import pairs_make_command
 from lens_core.cli.pairs_patch import pairs_patch_command
@@ -27,4 +28,5 @@ pairs_app.command("analyze")(pairs_analyze_command)
 pairs_app.command("plot")(pairs_plot_command)
 pairs_app.command("patch")(pairs_patch_command)
 pairs_app.command("layerops")(pairs_layerops_command)
+pairs_app.command("compare")(pairs_compare_command)
 app.add_typer(pairs_app, name="pairs")

@@ -5,13 +5,14 @@ from lens_core.difference.effect_result import SetEffect, SetEffectStep
 from lens_core.difference.original_files import write_original_results
 from lens_core.difference.result import PairDifference, PairStep
 from lens_core.difference.run import pair_difference, pair_difference_steps
-from lens_core.difference.store import read_kept
+from lens_core.difference.store import kept_site, read_kept
 
 __all__ = [
     "PairDifference",
     "PairStep",
     "SetEffect",
     "SetEffectStep",
+    "kept_site",
     "pair_difference",
     "pair_difference_steps",
     "read_kept",

@@ -60,9 +60,7 @@ class PairGrid:
             "columns": [column.to_json() for column in self.columns],
             "sites": list(self.sites),
             "values": plain(self.values),
-            "following": [
-                {"ids": plain(side.ids), "p": plain(side.p)} for side in self.following
-            ],
+            "following": [{"ids": plain(side.ids), "p": plain(side.p)} for side in self.following],
         }
 
 
@@ -166,4 +164,3 @@ def chosen_answers(grid: PairGrid) -> tuple[int, int] | None:
     """What either side goes on with by itself; None where both say the same."""
     first, second = (int(side.ids[0]) for side in grid.following)
     return None if first == second else (first, second)
-

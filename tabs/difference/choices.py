@@ -18,7 +18,8 @@ GROUPINGS = ("type", "subtype", "all")
 ORDERS = ("index", "ascending", "descending")
 SIDES = ("after", "before")
 READOUTS = ("last", "edit", "edit_last", "suffix", "prefix")
-PLACES = ("resid_post", "attn_out", "mlp_out")
+PLACES = ("resid_post", "attn_out", "mlp_out", "resid_mid", "mlp_act")
+PLACES += ("heads", "final_norm", "logits")
 CORRECTIONS = ("bh", "by")
 TRACE_METRICS = ("auto", "logit_difference", "log_p", "kl")
 PATCHED = ("resid_post", "attn_out", "mlp_out", "heads")
@@ -59,6 +60,7 @@ class Asked:
     q: float = 0.1
     alpha: float = 0.05
     seed: int | None = 0
+    same_positions: bool = False
 
     def request(self) -> dict[str, Any]:
         """The arguments of a comparison."""

@@ -45,6 +45,7 @@ class Controls:
     q: gr.Slider
     alpha: gr.Slider
     seed: gr.Number
+    same_positions: gr.Checkbox
 
     def all(self) -> list[Component]:
         """Every control."""
@@ -136,9 +137,10 @@ def how_compared() -> dict[str, Component]:
             found["q"] = gr.Slider(0.01, 0.45, ASKED.q, step=0.01, label=text("pairs.q"))
             found["alpha"] = gr.Slider(0.01, 0.5, ASKED.alpha, step=0.01, label=text("pairs.alpha"))
             found["seed"] = _seed(ASKED.seed)
-            found["lens"] = gr.Checkbox(
-                ASKED.lens, label=text("pairs.lens"), elem_classes="lens-check"
-            )
+            for name in ("lens", "same_positions"):
+                found[name] = gr.Checkbox(
+                    getattr(ASKED, name), label=text(f"pairs.{name}"), elem_classes="lens-check"
+                )
     return found
 
 

@@ -13,6 +13,17 @@ from tabs.words import phrase
 __all__ = ["cells", "chart", "column", "short", "site_name", "table", "view"]
 
 
+SITES = {
+    "layer_": "L",
+    "attn_out_": "attn L",
+    "mlp_out_": "MLP L",
+    "resid_mid_": "mid L",
+    "mlp_act_": "neurons L",
+    "heads_": "heads L",
+}
+"""What sites of layers are called beside a row."""
+
+
 def view(key: str, name: str, value: dict[str, Any]) -> dict[str, Any]:
     """One view of a stack."""
     return {"key": key, "name": name, "value": value}
@@ -45,7 +56,7 @@ def cells(values: np.ndarray, *, digits: int = 4) -> list[Any]:
 
 def site_name(site: str) -> str:
     """A site as it stands beside a row: embed, L3, attn L3."""
-    for prefix, short_name in (("layer_", "L"), ("attn_out_", "attn L"), ("mlp_out_", "MLP L")):
+    for prefix, short_name in SITES.items():
         if site.startswith(prefix):
             return short_name + site.removeprefix(prefix)
-    return site
+    return site.replace("_", " ")
