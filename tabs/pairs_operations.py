@@ -233,7 +233,9 @@ def difference_record(found: PairDifference, sites: Sequence[str] | None) -> dic
     if unknown := set(sites or ()) - set(found.sites):
         raise InputError(f"There is no site {min(unknown)!r}; there are {', '.join(found.sites)}.")
     if sites is not None:
-        found = replace(found, dims={name: found.dims[name] for name in sites if found.dims})
+        found = replace(
+            found, dims={name: found.dims[name] for name in sites if name in found.dims}
+        )
     return found.to_json()
 
 

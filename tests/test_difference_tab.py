@@ -15,22 +15,33 @@ import gradio as gr
 import numpy as np
 import pytest
 from conftest import Served
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import lens_core
+from benchmarks.pairs import random_pairs
 from lens_core import Pair
-from lens_core.patching.pair_grid import pair_grid
 from lens_core.models import LoadedModel
 from lens_core.pairs import make_pairs, read_pairs
+from lens_core.patching.pair_grid import pair_grid
 from tabs.difference import choices, export
 from tabs.difference.choices import Asked, Look, Made, Operated, Traced
 from tabs.difference.clicks import N_SHOWN, Clicks, first_pairs
-from tabs.difference.data_views import HEADERS, records_of, table_rows
-from tabs.difference.dimension_views import chosen_dims, conclusion, dims_map, found_table
+from tabs.difference.data_views import HEADERS, data_stack, records_of, table_rows
+from tabs.difference.dimension_views import (
+    chosen_dims,
+    conclusion,
+    dimensions_stack,
+    dims_map,
+    found_table,
+)
+from tabs.difference.layer_views import layers_stack
 from tabs.difference.prepared import prepared_pairs
 from tabs.difference.session import Pairs, Session
 from tabs.difference.tab import Parts
+from tabs.pairs_operations import Differing
 from tabs.pairs_requests import PairExportRequest
 from tabs.runtime import UserError, result_of
+from tabs.viewers import drawn
 
 pytestmark = pytest.mark.slow
 
@@ -436,3 +447,23 @@ def test_a_run_that_was_stopped_goes_on(clicks: Clicks, monkeypatch: pytest.Monk
     running.close()
     run(clicks, pairs)
     assert sum(counted) == 24  # no pair twice, although the first run was stopped
+
+
+def test_b8_a_page_of_200_pairs_on_a_larger_model_is_small() -> None:
+    """The limit is 5 MB; the time it takes is in `benchmarks`."""
+    config = Qwen2Config(
+        vocab_size=300,
+        hidden_size=896,
+        intermediate_size=64,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+    )
+    loaded = lens_core.wrap_model(Qwen2ForCausalLM(config).eval(), None)
+    items = random_pairs(loaded, 200, 8)
+    found = lens_core.pair_difference(loaded, items, lens=False)
+    pairs = Pairs(tuple(pair.to_json() for pair, _ in items))
+    compared = Differing(found)
+    session = Session(SHARED, ASKED, replace(LOOK, site="layer_12"), pairs, compared=compared)
+    stacks = (layers_stack(session), dimensions_stack(session), data_stack(session.data))
+    assert sum(len(drawn(stack).encode()) for stack in stacks) < 5e6

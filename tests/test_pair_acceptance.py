@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import D_VOCAB, loaded, randomise
+from families import D_VOCAB, build, loaded, randomise
 from test_difference import Item, identical, item, items
 from test_patching import EQUAL, LONGER, answers, effects, traced
 from test_patching_run import CLOSE
@@ -27,8 +27,10 @@ from test_patching_run import CLOSE
 from lens_core import LoadedModel, load_model
 from lens_core.difference import collecting, dimensions, pair_difference, store
 from lens_core.difference.metrics import METRICS, OF_STATES
+from lens_core.difference.running import Text, vectors_at
 from lens_core.difference.store import INDEX_FILE, STATES_FILE, StateFile
 from lens_core.loading import wrap_model
+from lens_core.network import run
 from lens_core.pairs import Pair, aligned, known_categories, make_pairs
 from lens_core.pairs.templates import LANGS
 from lens_core.patching import causal_trace
@@ -236,6 +238,17 @@ def test_i19_equal_sides_differ_in_nothing_on_further_families(name: str) -> Non
     found = pair_difference(loaded(name), [identical(5, 6, 7, 8), identical(9, 4)])
     for metric in ("max_abs", "l2", "rel_l2", "cos_dist", "kl_lens_12", "kl_lens_21", "js_lens"):
         assert (found.metrics[metric] == 0).all(), metric
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "falcon_7b", "mixtral", "opt"])
+def test_i23_what_the_head_reads_is_the_library_s_last_hidden_state(name: str) -> None:
+    # Of its own: asked for hidden states, the library leaves hooks on a model.
+    model, ids = wrap_model(build(name), None), (5, 71, 16, 88)
+    sites = [("final_norm", model.n_layers - 1)]
+    seen = vectors_at(model, {Text(ids): ((0,), (3,))}, sites, batch_tokens=9)
+    theirs = run(model.model, torch.tensor([ids]), output_hidden_states=True).hidden_states[-1]
+    for at in (0, 3):
+        np.testing.assert_allclose(seen[Text(ids), (at,)], theirs[0, at].numpy(), 1e-5, 1e-5)
 
 
 def changed_states(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:

@@ -88,9 +88,10 @@ class WindowFolder:
     def write(self, ready: Sequence[ReadyPair], window: Window) -> None:
         """Keep a window."""
         error = float("nan") if window.prefix_rel_err is None else window.prefix_rel_err
-        arrays = {_METRIC + name: rows for name, rows in window.metrics.items()}
+        arrays: dict[str, Any] = {_METRIC + name: rows for name, rows in window.metrics.items()}
+        arrays |= {_STATES: window.states, _ERROR: np.float64(error)}
         with NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as file:
-            np.savez(file, states=window.states, prefix_rel_err=np.float64(error), **arrays)
+            np.savez(file, **arrays)
         Path(file.name).replace(self._path(ready))
 
     def _path(self, ready: Sequence[ReadyPair]) -> Path:

@@ -109,7 +109,7 @@ def records_of(rows: list[list[Any]], known: Pairs) -> list[dict[str, Any]]:
     before = {(one["sentence1"], one["sentence2"]): one for one in known.records}
     found = []
     for row in rows:
-        typed = dict(zip(HEADERS, map(_text, row), strict=False))
+        typed: dict[str, str] = dict(zip(HEADERS, map(_text, row), strict=False))
         if typed["sentence1"] or typed["sentence2"]:
             same = before.get((typed["sentence1"], typed["sentence2"]), {})
             found.append({**same, **_typed(typed)})
