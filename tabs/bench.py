@@ -30,7 +30,7 @@ class Bench:
     graph_runs: Held[GraphRun]
     repair_bases: Held[RepairBasis]
     pair_windows: Path
-    """A folder of what was run of pairs, by all that it depends on, so that nobody runs it twice."""
+    """A folder of what was run of pairs, by all that it depends on: it is not run again."""
 
 
 def edited(loaded: LoadedModel, request: Request) -> ExitStack:

@@ -32,10 +32,10 @@ from tabs.requests import Request
 
 if TYPE_CHECKING:
     from lens_core import AttributionPatching, CausalTrace, LayerOperations, Pair, PairDifference
-    from lens_core.patching.pair_grid import PairGrid
     from lens_core.difference.effect_result import SetEffect
     from lens_core.models import LoadedModel
     from lens_core.pairs import Alignment, PairFile
+    from lens_core.patching.pair_grid import PairGrid
 
 ORIGINAL_BYTES = 180
 """What the original's JSON takes for one dim of one layer of one pair."""

@@ -27,6 +27,7 @@ from lens_core.figures import (
     layer_change,
     original_pairs,
     pair_dimensions,
+    pair_histogram,
     pair_layers,
     pair_profile,
     save_html,
@@ -396,3 +397,19 @@ def test_ticks_are_round_and_reach_both_ends(low: float, high: float) -> None:
     assert 2 <= len(ticks) <= 12
     lead = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(lead - round_one) for round_one in (1, 2, 5, 10)) < 1e-6
+
+
+def test_every_dim_is_in_one_bin_of_the_histogram(result: PairDifference, tmp_path: Path) -> None:
+    for value in ("mean_abs", "mean_diff", "size"):
+        drawn = pair_histogram(result, "layer_1", value=value)
+        (bars,) = drawn.to_dict()["data"]
+        values = getattr(result.dims["layer_1"], value)
+        known = values[np.isfinite(values)]
+        assert sum(bars["y"]) == len(known)
+        for low, high, count in bars["customdata"]:
+            inside = (known >= low - 1e-6) & (known < high - 1e-6)
+            assert abs(int(inside.sum()) - count) <= 1  # the last bin has its upper edge, too
+    save_png(pair_histogram(result, "layer_1"), tmp_path / "histogram.png")
+    assert (tmp_path / "histogram.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="value is"):
+        pair_histogram(result, "layer_1", value="nothing")

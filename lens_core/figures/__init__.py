@@ -24,6 +24,7 @@ from lens_core.figures.original_pairs import write_pair_figures
 from lens_core.figures.output import figure_json, save_html
 from lens_core.figures.pair_dims import dimensions as pair_dimensions
 from lens_core.figures.pair_dims import profile as pair_profile
+from lens_core.figures.pair_histogram import histogram as pair_histogram
 from lens_core.figures.pair_lines import layers as pair_layers
 from lens_core.figures.png import save_png
 
@@ -43,6 +44,7 @@ __all__ = [
     "lens_ranks",
     "lens_trajectories",
     "pair_dimensions",
+    "pair_histogram",
     "pair_layers",
     "pair_profile",
     "save_html",

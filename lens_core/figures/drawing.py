@@ -212,6 +212,10 @@ class Drawer:
 
     def _bar(self, trace: Mapping[str, Any]) -> None:
         axes = self._axes_of(trace)
+        if trace.get("orientation") != "h":
+            shade = trace["marker"]["color"]
+            axes.bar(trace["x"], trace["y"], width=trace["width"], color=shade, zorder=2)
+            return
         values = [0.0 if value is None else value for value in trace["x"]]
         axes.barh(trace["y"], values, height=0.7, color=trace["marker"]["color"], zorder=2)
         tips = list(values)

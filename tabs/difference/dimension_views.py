@@ -24,6 +24,7 @@ SIGNS = {
     **dict.fromkeys(("index", "ascending", "descending"), ""),
 }
 """What stands in the charts: a figure is drawn before the visitor's language is known."""
+BINS = {"dims": "n", "bin": "{low} … {high}", "count": "n = {count}", "mean_abs": "|Δ|"}
 LISTED = 50
 MAP_DIMS = 100
 """Dims that the map of layers x dims shows, the same ones in every layer."""
@@ -46,6 +47,8 @@ def dimensions_stack(session: Session) -> dict[str, Any]:
         views += [
             view("profile_head", "heading", _profile_head(session)),
             view("profile", "chart", _profile(found, site, session.look.order)),
+            view("histogram_head", "heading", _histogram_head(session)),
+            view("histogram", "chart", _histogram(found, site)),
             view("map", "heatmap", dims_map(found, site)),
         ]
     return {"views": views, "of": None}
@@ -152,6 +155,18 @@ def _profile(found: PairDifference, site: str, order: str) -> dict[str, Any]:
 
     figure = pair_profile(found, site, order=order, words=SIGNS, title="")
     return chart(figure, f"pairs-profile-{site}", phrase("pairs.profile_summary"))
+
+
+def _histogram_head(session: Session) -> dict[str, Any]:
+    title = phrase("pairs.histogram", site=site_name(session.look.site))
+    return {"title": title, "how": phrase("pairs.histogram_how")}
+
+
+def _histogram(found: PairDifference, site: str) -> dict[str, Any]:
+    from lens_core.figures import pair_histogram
+
+    figure = pair_histogram(found, site, words=BINS, title="")
+    return chart(figure, f"pairs-histogram-{site}", phrase("pairs.histogram_summary"))
 
 
 def found_table(found: PairDifference) -> dict[str, Any]:

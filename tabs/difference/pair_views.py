@@ -14,8 +14,8 @@ from tabs.said import scientific
 from tabs.words import phrase
 
 if TYPE_CHECKING:
-    from lens_core.patching.pair_grid import PairGrid
     from lens_core.patching.columns import Column
+    from lens_core.patching.pair_grid import PairGrid
     from tabs.pairs_operations import PairView
 
 SIDES = ("A", "B")
