@@ -182,7 +182,14 @@ def _pairs(results: list[dict[str, Any]]) -> list[str]:
         wall = one["wall"]
         judged = _judged(limits, wall["median"])
         rows.append(
-            (one["subject"], str(one["pairs"]), one["case"], _spread(wall), _spread(one["cpu"]), judged)
+            (
+                one["subject"],
+                str(one["pairs"]),
+                one["case"],
+                _spread(wall),
+                _spread(one["cpu"]),
+                judged,
+            )
         )
     head = ("model", "pairs", "case", "wall", "cpu", "target, goal")
     told = [
@@ -221,7 +228,9 @@ def _pairs_page(result: dict[str, Any]) -> list[str]:
         for name, size in result["bytes"].items()
     ]
     total = sum(result["bytes"].values()) / 2**20
-    told = f"{result['pairs']} pairs on {result['subject']}: {total:.2f} MiB in all; the limit is 5."
+    told = (
+        f"{result['pairs']} pairs on {result['subject']}: {total:.2f} MiB in all; the limit is 5."
+    )
     return [*_table(("part", "MiB", "seconds on the server"), rows), "", told]
 
 

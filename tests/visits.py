@@ -104,6 +104,7 @@ class Visit:
         if wait:
             self.wait("ready")
             shown = {"graph": self.graph, "repair": self.outcome, "attention": self.looked}
+            shown["difference"] = self.pair
             shown.get(tab, self.map).wait_for()
             self.page.wait_for_function("lens.shell.bar")  # what was asked for is there
 
@@ -139,6 +140,11 @@ class Visit:
     def looked(self) -> Locator:
         """The first of the tokens that attention is drawn on."""
         return self.page.locator("#lens-attention-tokens [role=option]").first
+
+    @property
+    def pair(self) -> Locator:
+        """The first of the tokens of a pair."""
+        return self.page.locator("#lens-pair-lines [role=option]").first
 
     @property
     def outcome(self) -> Locator:
