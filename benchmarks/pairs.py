@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 # As the page does it; read when PyTorch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np
 import torch
 
 from benchmarks.foundation import FOLDER, keep
@@ -156,7 +157,7 @@ def found_dims(repeats: int) -> list[dict[str, Any]]:
                 "units": result.n_units,
                 "found": len(result.found),
                 "control": int(result.control.found_per_site.sum()),
-                "dims": sum(len(one.hit_rate) for one in result.dims.values()),
+                "dims": sum(int(np.isfinite(one.p).sum()) for one in result.dims.values()),
                 "said": result.verdict,
                 "page": english(conclusion(result)),
             }

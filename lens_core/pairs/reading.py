@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -31,6 +32,8 @@ from lens_core.pairs.rows import (
 FORMATS = ("original", "json", "jsonl", "blimp", "csv")
 MAX_PAIRS = 100_000
 MAX_CHARS = 100_000_000
+_NAME = re.compile(r"\S+\.(json|jsonl|csv|tsv|txt)(\.gz)?")
+"""What looks like the name of a file rather than its content."""
 _PROBE = 50
 """Lines that are looked at to tell the formats apart."""
 _KNOWN = "It can be the original's JSON, one JSON pair a line, a table (CSV) or BLiMP."
@@ -233,9 +236,10 @@ def _head(line: str) -> tuple[list[str], str]:
         if {"sentence1", "sentence2"} <= set(names):
             return names, delimiter
     shown = line.strip()[:60]
+    named = " From Python, a file is given as a pathlib.Path." if _NAME.fullmatch(shown) else ""
     raise InputError(
         f"The first line is {shown!r}; a table begins with the columns sentence1 and sentence2. "
-        f"{_KNOWN} A file is given as a pathlib.Path."
+        f"{_KNOWN}{named}"
     )
 
 
