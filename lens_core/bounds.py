@@ -13,6 +13,9 @@ LARGEST_GAP = 0.05
 CHANCE = 0.05
 """A ranking beats chance where a random one is as good no more often than this."""
 
+LEAST_UNITS = 20
+"""Distinct edits of pairs below which no dim is said to change consistently little."""
+
 
 def bound_of(dtype: str, *, quantized: bool) -> float:
     """The bound of a model with this dtype ("float32", ...)."""

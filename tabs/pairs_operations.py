@@ -7,6 +7,7 @@ arrays its clicks read without another run.
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -264,9 +265,11 @@ def _compared(
     from lens_core.difference.resuming import trim_windows
 
     given = {"max_tokens": bench.limits.difference, "resume": bench.pair_windows}
-    for step in pair_difference_steps(loaded, listed, **given, **request.options):
+    steps = pair_difference_steps(loaded, listed, **given, **request.options)
+    for step in steps:
+        # After every window, so that neither a long run nor one that is stopped fills the disk.
+        trim_windows(bench.pair_windows, MAX_WINDOW_BYTES)
         if isinstance(step, PairDifference):
-            trim_windows(bench.pair_windows, MAX_WINDOW_BYTES)
             return step
         yield {
             "model": model,
@@ -317,9 +320,20 @@ def pair_export(bench: Bench, request: PairExportRequest, source: str) -> bytes:
             listed = [core_pair(record) for record in request.pairs]
             limit = bench.limits.difference
             found = compared(loaded, listed, max_tokens=limit, keep=kept, **request.options)
-            found.header["model"]["id"] = request.model
-            _write_export(found, kept, out, request)
+            _write_export(renamed(found, kept, request.model), kept, out, request)
             return zipped(out)
+
+
+def renamed(found: PairDifference, kept: Path, name: str) -> PairDifference:
+    """The same under the name that a visitor knows, which is no folder; kept states likewise."""
+    from lens_core.difference.store import INDEX_FILE
+    from lens_core.records import dumps
+
+    index = json.loads((kept / INDEX_FILE).read_text(encoding="utf-8"))
+    index["model"]["id"] = name
+    (kept / INDEX_FILE).write_text(dumps(index, indent=1), encoding="utf-8")
+    header = {**found.header, "model": {**found.header["model"], "id": name}}
+    return replace(found, header=header)
 
 
 def check_export(request: PairExportRequest, loaded: LoadedModel) -> None:

@@ -278,7 +278,12 @@ def test_families_are_corrected_like_single_tests_where_each_has_one() -> None:
     p = np.random.default_rng(0).uniform(size=12)
     np.testing.assert_allclose(holm_families(p[:, None])[:, 0], holm(p))
     two = np.array([[0.01, 0.5], [0.04, 0.9]])
-    np.testing.assert_allclose(holm_families(two), [[0.02, 1.0], [0.04, 0.9]])
+    np.testing.assert_allclose(holm_families(two), [[0.02, 1.0], [0.08, 1.0]])
+    # A family that is out of the way altogether lets the others have its share.
+    two = np.array([[0.01, 0.02], [0.04, 0.9]])
+    np.testing.assert_allclose(holm_families(two), [[0.02, 0.04], [0.04, 0.9]])
+    gone = np.array([[np.nan, np.nan], [0.03, np.nan]])
+    np.testing.assert_allclose(holm_families(gone), [[np.nan, np.nan], [0.03, np.nan]])
 
 
 @pytest.mark.slow
@@ -290,3 +295,36 @@ def test_all_sites_together_are_rarely_called_different_by_chance() -> None:
         tests = [group_test(groups[a], groups[b], seed=seed).p_sites for a, b in couples]
         wrong += bool((holm_families(np.stack(tests)) < 0.05).any())
     assert wrong <= 8  # 3 of 60 are expected; 9 or more would come in one run of 300
+
+
+@pytest.mark.slow
+def test_a_null_beside_a_real_difference_is_no_easier_to_call_different() -> None:
+    rng, wrong = np.random.default_rng(2), 0
+    for _ in range(4000):
+        p = rng.uniform(size=(10, 2))
+        p[:, 0] = 1e-9  # every family has a real difference at its first site
+        wrong += bool((holm_families(p)[:, 1] < 0.05).any())
+    assert wrong / 4000 < 0.06
+
+
+@pytest.mark.slow
+def test_unequal_spreads_and_sizes_do_not_make_equal_means_differ() -> None:
+    rng = np.random.default_rng(3)
+    wide, narrow = rng.normal(0, 4, (15, 200)), rng.normal(0, 1, (60, 200))
+    found = group_test(wide, narrow, seed=0)
+    assert (found.p < 0.05).mean() < 0.1  # a third without the standard errors
+
+
+def test_a_value_that_is_none_takes_nothing_from_the_other_sites() -> None:
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(size=(12, 4)), rng.normal(size=(12, 4)) + 3
+    whole = group_test(first, second, seed=0)
+    first[2, 1] = np.nan
+    found = group_test(first, second, seed=0)
+    assert np.isnan([found.p[1], found.p_sites[1]]).all()
+    rest = [0, 2, 3]
+    np.testing.assert_allclose(found.p[rest], whole.p[rest])
+    rel = np.abs(rng.normal(size=(12, 5)))
+    rel[4, 2] = np.nan
+    tested = layer_test(rel, [0, 1, 2, 3, 4], seed=0)
+    assert np.isnan(tested.p[1:4]).all()

@@ -179,6 +179,10 @@ def test_a_cell_is_selected_in_both_grids(clicks: Clicks, ran: dict[str, Any]) -
     assert session.cell == (2, 5)
     grid, *_ = clicks.token(event(position=4), session)
     assert values(grid)["selected"] == [2, 4]
+    grid, *_ = clicks.token(event(side=1, position=5), session)
+    assert values(grid)["selected"] == [2, 5]
+    with pytest.raises(gr.Error, match="no position 6 here"):
+        clicks.token(event(side=1, position=6), session)
     assert clicks.cell(event(row="x"), session)[0] == gr.skip()
 
 
@@ -467,3 +471,38 @@ def test_b8_a_page_of_200_pairs_on_a_larger_model_is_small() -> None:
     session = Session(SHARED, ASKED, replace(LOOK, site="layer_12"), pairs, compared=compared)
     stacks = (layers_stack(session), dimensions_stack(session), data_stack(session.data))
     assert sum(len(drawn(stack).encode()) for stack in stacks) < 5e6
+
+
+def test_an_export_bears_the_name_of_the_page_and_no_folder(served: Served) -> None:
+    from lens_core.settings import Settings
+    from tabs.runtime import Runtime
+
+    folder = Path(__file__).parents[1] / "demo_models" / "base"
+    runtime = Runtime(Settings(models={"mine": str(folder)}))
+    clicks = Clicks(runtime)
+    shared = {**SHARED, "model": "mine"}
+    _, shown = run(clicks, Pairs(first_pairs().records[:2]), shared=shared)
+    (saved,), _ = ended(clicks.zip(shown["session"]))
+    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(values(saved)["base64"])))
+    for name in archive.namelist():
+        assert str(folder).encode() not in archive.read(name), name
+    (result,) = [name for name in archive.namelist() if "activation_results_" in name]
+    about = json.loads(archive.read(result))["metadata"]
+    assert (about["model_name"], about["device"]) == ("mine", "cpu")
+
+
+@pytest.mark.parametrize("typed", ["0-99999999999", "9" * 5000, "1-", "-3", "a"])
+def test_layers_that_are_none_are_left_to_be_refused(typed: str) -> None:
+    assert choices.whole_numbers(typed) == typed or typed == "1-"
+    assert choices.whole_numbers("0, 2-4") == [0, 2, 3, 4]
+    assert choices.whole_numbers("  ") is None
+
+
+def test_a_correct_side_can_be_taken_back() -> None:
+    known = Pairs(tuple(one.to_json() for one in make_pairs(["tense_errors"], n=2)))
+    rows = table_rows(known)
+    assert rows[0][-1] == "1"
+    rows[0][-1] = ""
+    first, second = records_of(rows, known)
+    assert (first["correct"], first["oriented"]) == (None, False)
+    assert (second["correct"], second["oriented"]) == (1, True)

@@ -1,4 +1,4 @@
-"""The endpoints of pairs, causal tracing and layer operations: the core's answers, clear refusals."""
+"""The endpoints of pairs, tracing and layer operations: the core's answers, clear refusals."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_a_file_is_read_with_its_bad_rows_named(client: Client) -> None:
 def test_the_model_itself_proposes_pairs(client: Client) -> None:
     sentences = ["The capital of France is Paris.", "The opposite of hot is cold."]
     found = client.predict(source="local", sentences=sentences, n=4, api_name="/pairs")
-    assert {one["sentence1"] for one in found["pairs"]} <= set(sentences)
+    assert len(found["pairs"]) == 4
+    assert {one["sentence1"] for one in found["pairs"]} == set(sentences)
     assert all(one["sentence1"] != one["sentence2"] for one in found["pairs"])
 
 

@@ -308,10 +308,11 @@ class Visit:
 SETTLED = """async () => {
   await document.fonts.ready;
   const frame = () => new Promise(requestAnimationFrame);
-  const places = () => JSON.stringify([...document.querySelectorAll('.lens-viewer')].map((viewer) => {
+  const place = (viewer) => {
     const {x, y, width, height} = viewer.getBoundingClientRect();
     return [x, y, width, height];
-  }));
+  };
+  const places = () => JSON.stringify([...document.querySelectorAll('.lens-viewer')].map(place));
   for (let [same, last] = [0, '']; same < 5;) {
     await frame();
     const now = places();

@@ -57,7 +57,8 @@ def collect(
     """Run all pairs, a window at a time, and answer what was collected.
 
     Raises:
-        InputError: no pair could be read, or the edits changed on the way.
+        InputError: no pair could be read, the edits changed on the way, or `resume` is no folder
+            to write in.
     """
     total = len(pairs) if hasattr(pairs, "__len__") else None  # type: ignore[arg-type]
     edits, found, windows = loaded.active_edits, Collected(), _windows(loaded, options)

@@ -127,12 +127,14 @@ def _found(
 def _control(tests: Sequence[SiteTests], options: Options) -> Control | None:
     """What the same procedure finds where nothing is to be found."""
     ranked = [one.control for one in tests if one.control is not None]
-    if not ranked or len(ranked) < len(tests):
-        return None
+    if not ranked or len(ranked) < len(tests) or ranked[0].n < LEAST_UNITS:
+        return None  # with too few units it could find nothing anywhere
     decisions = decide(ranked, alpha=options.alpha, correction=options.correction)
     count = np.array([len(one.found) for one in decisions], np.int64)
     tested = sum(int(test.tested.sum()) for test in ranked)
-    share = float(count.sum() / tested) if tested else float("nan")
+    if not tested:
+        return None
+    share = float(count.sum() / tested)
     return Control(_by_site(count, options), share, bool(share <= MOST_IN_CONTROL))
 
 
@@ -163,6 +165,9 @@ def _verdict(tests: Sequence[SiteTests], control: Control | None, found: int) ->
             f"{units} units (distinct edits) are too few for the small-change test, which needs "
             f"{LEAST_UNITS}: nothing is reported as found. Add pairs with other edits."
         )
+    tested = sum(int(one.test.tested.sum()) for one in tests)
+    if control is None and not tested and tests[0].control is not None:
+        return "No dim changes at all, so there is none to test."
     if control is None:
         return (
             "The small-change test was not run, since its negative control was left out: nothing "
@@ -174,7 +179,6 @@ def _verdict(tests: Sequence[SiteTests], control: Control | None, found: int) ->
             f"{MOST_IN_CONTROL:.0%} is the limit: the data do not support the small-change test, "
             f"and its {found} discoveries mean nothing."
         )
-    tested = sum(int(one.test.tested.sum()) for one in tests)
     return (
         f"{found} of {tested} dims change consistently little over {units} units; the negative "
         f"control finds {int(control.found_per_site.sum())}."

@@ -125,7 +125,7 @@ def _metadata(
     return {
         "created_at": result.header["created"],
         "model_name": model["id"],
-        "device": model.get("device"),
+        "device": result.header["input"].get("device"),
         "layer_indices": list(states.layers),
         "normalization": normalization,
         "threshold": threshold,

@@ -218,6 +218,7 @@ def _result(
         "n_pairs": len(pairs) + len(collected.left_out),
         "n_compared": len(pairs),
         "n_distinct": len(plan.distinct),
+        "device": loaded.facts.device,
         "options": options.to_json(),
     }
     header["warnings"] += _warnings(loaded, collected, found)

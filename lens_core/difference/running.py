@@ -125,7 +125,7 @@ def _gathered(
         out = torch.zeros(len(groups), layout.total)
         for at, ((component, _), one) in enumerate(zip(sites, terms, strict=True)):
             part = out[:, layout.part(at)]
-            states = _summed(seen, one, len(places))
+            states = _summed(seen, one)
             if states is not None:
                 _add_means(part, _behind(loaded, component, states), owner)
     counts = torch.tensor([len(group) for _, group in groups])
@@ -133,7 +133,7 @@ def _gathered(
 
 
 def _summed(
-    seen: Mapping[tuple[nn.Module, bool], Tensor], terms: Sequence[Term], count: int
+    seen: Mapping[tuple[nn.Module, bool], Tensor], terms: Sequence[Term]
 ) -> Float[Tensor, "place width"] | None:
     """The states of a site; None where it is a part that the block lacks."""
     found = None

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-LEAST_UNITS = 20
-"""Fewer observations find nothing."""
+from lens_core.bounds import LEAST_UNITS
+
 RHO = 0.7
 """The largest relative effect of a discovery."""
 RESAMPLES = 500

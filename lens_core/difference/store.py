@@ -79,7 +79,7 @@ def checked_folder(folder: Path) -> Path:
     except OSError as error:
         raise InputError(
             f"keep is {str(folder)!r}, which is no folder to write in: {error}."
-        ) from (error)
+        ) from error
     return folder
 
 

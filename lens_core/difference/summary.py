@@ -56,7 +56,7 @@ class Comparison:
     p: Float[np.ndarray, " site"]
     p_holm: Float[np.ndarray, " site"]
     """Holds for all comparisons and sites together: the largest of any site under each exchange
-    (Westfall and Young, 1993), then Holm (1979) over the comparisons."""
+    (Westfall and Young, 1993), then Holm (1979) over the comparisons. NaN where a value is none."""
 
 
 def unit_means(

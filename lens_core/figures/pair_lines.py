@@ -82,7 +82,7 @@ def layers(
         metric: which of its metrics.
         by: all (one line), type, or subtype (types that have none are left out); all where pairs
             have neither.
-        component: resid_post, attn_out or mlp_out.
+        component: one of those that were compared, such as resid_post or attn_out.
         band: interval (mean, 95 % interval of the mean), quartiles (median) or none.
         words: other words, see `figures.pair_lines.WORDS`.
         title: plain text above the figure; None names the metric, "" leaves it out.

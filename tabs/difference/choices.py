@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tabs.typed import typed_text
@@ -28,6 +28,8 @@ WINDOWS = (1, 3, 5)
 OPERATIONS = ("remove", "exchange", "repeat", "zero_attention", "zero_mlp", "skip_range")
 SOURCES = ("template", "local", "api")
 LANGS = ("en", "zh", "ja")
+DIGITS = 4
+"""Of a layer that is typed."""
 FIRST_SITE = "layer_3"
 
 
@@ -64,7 +66,7 @@ class Asked:
 
     def request(self) -> dict[str, Any]:
         """The arguments of a comparison."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
             **found,
             "components": list(self.components),
@@ -130,7 +132,7 @@ class Made:
     sentences: str = ""
     base_url: str = ""
     remote_model: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
 
     def request(self) -> dict[str, Any]:
         """The arguments of making pairs, those of an API apart."""
@@ -164,7 +166,8 @@ def whole_numbers(typed: str) -> Any:
     found: list[int] = []
     for part in typed.replace(",", " ").split():
         first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+        ends = (first, last or first)
+        if not all(end.isdecimal() and len(end) <= DIGITS for end in ends):
             return typed
-        found += range(int(first), int(last or first) + 1)
+        found += range(int(ends[0]), int(ends[1]) + 1)
     return found or None

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lens_core.errors import InputError
+from tabs.background import Progress
 from tabs.difference import export
 from tabs.difference.choices import Made, Operated, Traced, split
 from tabs.difference.data_views import data_stack, records_of, table_rows
@@ -19,7 +20,7 @@ from tabs.difference.operation_views import operations_stack
 from tabs.difference.pair_views import difference_map, lines, restored_map
 from tabs.difference.parts import site_name
 from tabs.difference.prepared import prepared_records
-from tabs.difference.runs import Runs
+from tabs.difference.runs import Runs, pace
 from tabs.difference.session import Pairs, Session
 from tabs.difference.trace_views import trace_stack
 from tabs.runtime import Runtime, UserError
@@ -52,18 +53,18 @@ class Clicks:
         records = pairs.records
         kept = earlier is not None and earlier.pairs == records
         index = earlier.index if earlier is not None and kept else 0
-        session = Session(shared, asked, look, pairs, index=index)
-        after, before = yield from self._runs.view(shared, records[index])
-        session = replace(session, view=after, view_before=before)
-        # The pair is shown while all of them are compared.
-        shown, compared = self._shown(session), self._runs.compare(shared, records, asked.request())
-        while True:
-            try:
-                progress = next(compared)
-            except StopIteration as end:
-                session = replace(session, compared=end.value).looking(look)
-                return _strip_record(session), self._shown(session)
-            yield progress, shown
+        after, before = yield from self._runs.view(shared, records[index], trace=False)
+        session = Session(shared, asked, look, pairs, index=index, view=after, view_before=before)
+        # The pair is shown while its states are copied and all pairs are compared.
+        views = yield from _showing(self._shown(session), self._runs.view(shared, records[index]))
+        session = replace(
+            session, view=views[0], view_before=views[1], pace=pace(records[index], views)
+        )
+        compared = yield from _showing(
+            self._shown(session), self._runs.compare(shared, records, asked.request())
+        )
+        session = replace(session, compared=compared).looking(look)
+        return _strip_record(session), self._shown(session)
 
     def _shown(self, session: Session) -> tuple[Any, ...]:
         """In the order of the outputs of a run."""
@@ -107,11 +108,14 @@ class Clicks:
         return drawn(difference_map(session)), drawn(restored_map(session)), session
 
     def token(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
-        """A token of A, in the bar or in the pair: its column is selected."""
+        """A token in the bar, which is of A, or one of the pair: its column is selected."""
         assert session.view is not None
-        columns = session.view.grid.columns
-        at = index_of(event, "position", len(session.view.grid.alignment.ids1))
-        found = [n for n, one in enumerate(columns) if one.clean[0] <= at < one.clean[1]]
+        grid = session.view.grid
+        side = 1 if carried(event).get("side") == 1 else 0
+        ids = (grid.alignment.ids1, grid.alignment.ids2)[side]
+        at = index_of(event, "position", len(ids))
+        spans = [(one.clean, one.corrupt)[side] for one in grid.columns]
+        found = [n for n, (start, stop) in enumerate(spans) if start <= at < stop]
         session = replace(session, cell=(session.cell[0] if session.cell else 0, found[0]))
         return drawn(difference_map(session)), drawn(restored_map(session)), session
 
@@ -200,6 +204,18 @@ class Clicks:
 
 
 NOTHING: dict[str, Any] = {"views": [], "of": None}
+
+
+def _showing(
+    shown: tuple[Any, ...], steps: Generator[Progress, None, Any]
+) -> Generator[Going, None, Any]:
+    """The same run, and what is there already beside its progress."""
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield progress, shown
 
 
 def first_pairs() -> Pairs:

@@ -112,7 +112,7 @@ def records_of(rows: list[list[Any]], known: Pairs) -> list[dict[str, Any]]:
         typed: dict[str, str] = dict(zip(HEADERS, map(_text, row), strict=False))
         if typed["sentence1"] or typed["sentence2"]:
             same = before.get((typed["sentence1"], typed["sentence2"]), {})
-            found.append({**same, **_typed(typed)})
+            found.append({**same, **_typed(typed, same.get("correct"))})
     return [*found, *known.records[LISTED:]]
 
 
@@ -121,10 +121,12 @@ def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value)
 
 
-def _typed(values: dict[str, str]) -> dict[str, Any]:
+def _typed(values: dict[str, str], correct_before: int | None) -> dict[str, Any]:
     correct = values.get("correct", "").strip()
     record: dict[str, Any] = {name: values.get(name, "") for name in HEADERS[:4]}
     record |= {name: values.get(name) or None for name in ("answer1", "answer2")}
     if correct in ("1", "2"):
         record |= {"correct": int(correct), "oriented": True}
+    elif correct_before is not None:
+        record |= {"correct": None, "oriented": False}
     return record

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lens_core.bounds import LEAST_UNITS
 from tabs.difference.layer_views import interval, p_text
 from tabs.difference.parts import chart, column, short, site_name, table, view
 from tabs.difference.session import Session
@@ -56,6 +57,7 @@ def dimensions_stack(session: Session) -> dict[str, Any]:
 
 def verdict(session: Session, found: PairDifference) -> dict[str, Any]:
     """What may be concluded, with the control and the replication that say so."""
+    assert session.compared is not None
     control, again = found.control, found.replication
     rows = [
         {"label": phrase("pairs.units"), "value": str(found.n_units)},
@@ -69,7 +71,7 @@ def verdict(session: Session, found: PairDifference) -> dict[str, Any]:
             replicated=int(again.replicated.sum()),
         )
         rows.append({"label": phrase("pairs.replicated"), "value": value})
-    if session.compared is not None and session.compared.effect is not None:
+    if found is session.compared.found and session.compared.effect is not None:
         rows += effect_rows(session.compared.effect)
     state = "good" if control is not None and control.supported else "poor"
     if control is None:
@@ -88,7 +90,7 @@ def verdict(session: Session, found: PairDifference) -> dict[str, Any]:
 def conclusion(found: PairDifference) -> dict[str, Any]:
     """The page's own words about what may be concluded."""
     control = found.control
-    if found.n_units < 20:
+    if found.n_units < LEAST_UNITS:
         return phrase("pairs.conclude_few", n=found.n_units)
     if control is None:
         return phrase("pairs.conclude_no_control")
@@ -118,13 +120,12 @@ def _effect_button(found: PairDifference) -> list[dict[str, Any]]:
 
 def effect_rows(effect: Any) -> list[dict[str, Any]]:
     """What holding the set at its mean does, beside random sets."""
-    grows = bool(effect.share_below > 0.95)
     values = {
         "change": f"{effect.kl_change:+.3g}",
         "below": f"{effect.share_below:.0%}",
         "p": f"{effect.p_kl:.3g}",
     }
-    said = phrase(f"pairs.set_matters_{grows}")
+    said = phrase(f"pairs.set_matters_{effect.contributes}")
     return [
         {"label": phrase("pairs.set_effect", layer=effect.layer, n=len(effect.dims)),
          "value": phrase("pairs.set_effect_value", **values)},

@@ -108,7 +108,7 @@ def restored_map(session: Session) -> dict[str, Any]:
     """What copying one state of A into the run of B restores of A's answer, and the other way."""
     view = session.shown_view
     if view is None or view.trace is None:
-        text = None if view is None else view.reason
+        text = None if view is None else view.reason or phrase("pairs.restored_waiting")
         return {"state": "empty", "title": phrase("pairs.restored"), "text": text}
     trace, grid = view.trace, view.grid
     kept = [at for at, one in enumerate(trace.contrast.columns) if one.kind != "answer"]

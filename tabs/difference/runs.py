@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Steps = Generator[Progress, None, Any]
 OWN = ("sentence1", "sentence2", "pair_id", "type", "subtype", "lang", "oriented", "correct")
 OWN += ("edit", "carrier", "source", "answer1", "answer2")
+MAX_WAIT = 3.0
+"""Seconds that a click may take; what takes longer is done by a run, which says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,15 @@ class Runs:
 
     runtime: Runtime
 
-    def view(self, shared: Mapping[str, Any], pair: Mapping[str, Any]) -> Steps:
+    def view(
+        self, shared: Mapping[str, Any], pair: Mapping[str, Any], *, trace: bool = True
+    ) -> Steps:
         """One pair token by token, with the edit and without it: (after, before or None)."""
         found: list[PairView] = []
         sides = [None] if shared["edit"] is None else [shared["edit"], None]
         for edit in sides:
-            request = _request(PairViewRequest, {**shared, "edit": edit}, pair=clean(pair))
+            given: dict[str, Any] = {"pair": clean(pair), "trace": trace}
+            request = _request(PairViewRequest, {**shared, "edit": edit}, **given)
             found.append((yield from self.runtime.steps("pair_view", request)))
         return found[0], found[1] if len(found) > 1 else None
 
@@ -117,9 +122,23 @@ class Runs:
         return (yield from self.runtime.steps("pair_export", request))
 
     def look(self, session: Session, index: int) -> Session:
-        """Another pair of the same comparison."""
-        after, before = result_of(self.view(session.shared, session.pairs[index]))
+        """Another pair of the same comparison; its states are copied where that is quick."""
+        pair = session.pairs[index]
+        quick = (session.pace or 0) * length(pair) ** 2 < MAX_WAIT
+        after, before = result_of(self.view(session.shared, pair, trace=quick))
         return replace(session, index=index, view=after, view_before=before, cell=None)
+
+
+def length(pair: Mapping[str, Any]) -> int:
+    """Characters of a pair: states to copy grow with them, and so does the cost of each."""
+    return len(pair["sentence1"]) + len(pair["sentence2"])
+
+
+def pace(pair: Mapping[str, Any], views: tuple[PairView, PairView | None]) -> float | None:
+    """Seconds that copying the states of a pair took, over the square of its length."""
+    traces = [view.trace for view in views if view is not None and view.trace is not None]
+    seconds = sum(trace.header["timing"]["total_s"] for trace in traces)
+    return seconds / max(1, length(pair)) ** 2 if traces else None
 
 
 def clean(pair: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Session:
     """Without the edit, where there is one."""
     cell: tuple[int, int] | None = None
     """[row, column] of the grids."""
+    pace: float | None = None
+    """Seconds that copying the states of a pair took, over the square of its length."""
 
     @property
     def pairs(self) -> tuple[dict[str, Any], ...]:

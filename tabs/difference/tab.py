@@ -202,6 +202,7 @@ def _wire_looks(shell: Shell, chosen: Controls, parts: Parts, data: Data, clicks
         (parts.grid.select, clicks.cell),
         (parts.restored.select, clicks.cell),
         (shell.strip.difference, clicks.token),
+        (parts.lines.choose, clicks.token),
     ):
         shell.on_detail(
             [event],
