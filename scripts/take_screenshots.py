@@ -161,8 +161,9 @@ def take(ready: Stage, shot: Shot) -> bytes:
 def frame(page: Page, shot: Shot) -> FloatRect:
     """What of the window is in the picture."""
     foot = page.evaluate(
-        "Math.max(...[...document.querySelectorAll('.lens-grid, .lens-repair-grid, #lens-panel-difference')]"
-        ".map((one) => one.getBoundingClientRect().bottom))"
+        "(names) => Math.max(...[...document.querySelectorAll(names)]"
+        ".map((one) => one.getBoundingClientRect().bottom))",
+        ".lens-grid, .lens-repair-grid, #lens-panel-difference",
     )
     height = foot + (16 if shot.width == WIDE else 12) if shot.whole else 900
     return {"x": 0, "y": 0, "width": shot.width, "height": height}

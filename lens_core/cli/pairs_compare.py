@@ -1,4 +1,4 @@
-"""The command that lays what layers are worth for each part of speech in several models together."""
+"""The command that lays what layers are worth in several models together, by part of speech."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
