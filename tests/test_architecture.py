@@ -56,6 +56,7 @@ FLOORS = (
     "pairs",
     "difference",
     "patching",
+    "study",
     "figures",
     "cli",
     "__main__",

@@ -136,7 +136,7 @@ def group_test(
     (Janssen, 1997), the more exactly the larger they are; with 5 units of a spread 4 times that of
     50 others, 16 instead of 5 of 100 equal means differ at 5 %. NaN where a value is none.
     """
-    known: np.ndarray = np.isfinite(np.concatenate([first, second])).all(0)
+    known = np.asarray(np.isfinite(np.concatenate([first, second])).all(0))
     p, p_sites = np.full(len(known), np.nan), np.full(len(known), np.nan)
     if known.any():
         p[known], p_sites[known] = _exchanged(first[:, known], second[:, known], seed)

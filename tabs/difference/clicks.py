@@ -24,7 +24,7 @@ from tabs.difference.runs import Runs, pace
 from tabs.difference.session import Pairs, Session
 from tabs.difference.trace_views import trace_stack
 from tabs.runtime import Runtime, UserError
-from tabs.said import carried, index_of
+from tabs.said import carried, index_of, strip
 from tabs.shell import Going, Shown
 from tabs.typed import typed_text
 from tabs.viewers import drawn
@@ -123,7 +123,7 @@ class Clicks:
         """The pair before, or the next one; past either end it goes on at the other."""
         by = carried(event).get("by")
         if by not in (-1, 1):
-            return (gr.skip(),) * 4
+            return (gr.skip(),) * 5
         return self._at(session, (session.index + by) % len(session.pairs))
 
     def choose(self, event: gr.EventData, session: Session) -> tuple[Any, ...]:
@@ -136,8 +136,17 @@ class Clicks:
             drawn(lines(session)),
             drawn(difference_map(session)),
             drawn(restored_map(session)),
+            self._strip(session),
             session,
         )
+
+    def _strip(self, session: Session) -> Any:
+        """Side A in the bar, as a run shows it."""
+        if session.compared is None:
+            return gr.skip()
+        runtime, model = self._runs.runtime, session.shared["model"]
+        limit = runtime.max_tokens("difference", model)
+        return drawn(strip(_strip_record(session), limit, runtime.device(model)))
 
     # Tasks
 

@@ -80,7 +80,8 @@ def above_pair() -> dict[str, Component]:
 def above_grid() -> dict[str, Component]:
     """What the grid of one pair shows."""
     known = [(text(f"pairs.metric_{value}"), value) for value in offered.GRID_METRICS]
-    return {"grid": gr.Dropdown(known, value=LOOK.grid, label=text("pairs.metric"))}
+    label = text("pairs.metric")
+    return {"grid": gr.Dropdown(known, value=LOOK.grid, label=label, elem_classes="lens-inline")}
 
 
 def above_restored() -> dict[str, Component]:
@@ -126,7 +127,7 @@ def above_dimensions() -> dict[str, Component]:
 
 def how_compared() -> dict[str, Component]:
     """How pairs are compared; read at the next run."""
-    with gr.Accordion(text("pairs.more"), open=False, elem_classes="lens-more"):
+    with gr.Accordion(text("pairs.more_compare"), open=False, elem_classes="lens-more"):
         with gr.Row():
             found: dict[str, Component] = {
                 "readout": _picker("readout", offered.READOUTS, ASKED.readout),
@@ -153,7 +154,7 @@ def trace_form() -> list[Component]:
             _picker("direction", offered.DIRECTIONS, TRACED.direction),
             gr.Dropdown([*offered.WINDOWS], value=TRACED.window, label=text("pairs.window")),
         ]
-    with gr.Accordion(text("pairs.more"), open=False, elem_classes="lens-more"), gr.Row():
+    with gr.Accordion(text("pairs.more_trace"), open=False, elem_classes="lens-more"), gr.Row():
         noise, label = TRACED.noise, text("pairs.approximate")
         return [
             *found,
@@ -166,7 +167,7 @@ def operations_form() -> list[Component]:
     """The fields of `Operated`."""
     found: list[Component] = [
         gr.Textbox(
-            "\n".join(TEXTS), label=text("pairs.texts"), lines=4, max_lines=12,
+            "\n".join(TEXTS), label=text("pairs.texts"), lines=5, max_lines=12,
             elem_classes="lens-mono",
         )
     ]  # fmt: skip
@@ -188,7 +189,7 @@ def pairs_form() -> list[Component]:
             gr.Dropdown([("English", "en"), ("中文", "zh"), ("日本語", "ja")],
                         value=MADE.lang, label=text("pairs.lang")),
         ]  # fmt: skip
-    with gr.Accordion(text("pairs.more"), open=False, elem_classes="lens-more"):
+    with gr.Accordion(text("pairs.more_make"), open=False, elem_classes="lens-more"):
         with gr.Row():
             found.append(_seed(MADE.seed))
             label = text("pairs.same_length")

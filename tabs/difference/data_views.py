@@ -58,7 +58,7 @@ def pairs_table(pairs: Pairs) -> dict[str, Any]:
         column("kind", "text"),
         column("sentence1", "mono", phone=True),
         column("sentence2", "mono", phone=True),
-        column("tokens", "text"),
+        column("n_tok", "text"),
         column("alignment", "text"),
     ]
     rows = [_row(pairs, at) for at in range(min(LISTED, len(pairs.records)))]

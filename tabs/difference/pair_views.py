@@ -38,7 +38,7 @@ def lines(session: Session) -> dict[str, Any]:
         "index": session.index,
         "count": len(session.pairs),
         "buttons": len(session.pairs) > 1,
-        "note": None,
+        "note": phrase("pairs.lines_note"),
         "examples": [],
     }
 

@@ -23,6 +23,8 @@ from tabs.words import panel_head, phrase, text
 
 PANEL = "lens-panel-difference"
 SHOW = f"(part) => {{ document.querySelector('#{PANEL}').dataset.part = part; }}"
+WIDTHS = ("28%", "28%", "11%", "10%", "8%", "8%", "7%")
+"""Of the columns of the table."""
 FILES = [".json", ".jsonl", ".csv", ".txt", ".gz"]
 
 
@@ -169,7 +171,8 @@ def _lay_data() -> Data:
         with gr.Accordion(text("pairs.edit_table"), open=False, elem_classes="lens-more"):
             table = gr.Dataframe(
                 table_rows(first), headers=[*HEADERS], datatype="str", interactive=True,
-                type="array", show_label=False, max_height=360, elem_id="lens-pair-table",
+                type="array", label=text("pairs.table_how"), column_widths=[*WIDTHS],
+                max_height=360, elem_id="lens-pair-table",
             )  # fmt: skip
             take = gr.Button(text("pairs.take"), elem_classes="lens-small")
     return Data(gr.State(first), report, table, form, make, upload, take, own, add, back)
@@ -213,9 +216,9 @@ def _wire_looks(shell: Shell, chosen: Controls, parts: Parts, data: Data, clicks
     for event, handler in ((parts.lines.step, clicks.step), (data.report.choose, clicks.choose)):
         shell.on_detail(
             [event],
-            with_session(handler, 4),
+            with_session(handler, 5),
             inputs=[parts.session],
-            outputs=[parts.lines, *cells],
+            outputs=[parts.lines, parts.grid, parts.restored, shell.strip, parts.session],
         )
 
 

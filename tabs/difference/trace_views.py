@@ -127,7 +127,7 @@ def _map(
     return {
         "state": "done",
         "name": f"trace-{grid.component}-{grid.direction}",
-        "title": what,
+        "title": phrase(f"pairs.trace_map_{grid.direction}", what=what),
         "how": phrase(f"pairs.trace_how_{grid.direction}"),
         "card": "pairs.restored_card",
         "rows": [{"label": name, "title": name} for name in names],
