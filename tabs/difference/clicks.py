@@ -218,13 +218,13 @@ NOTHING: dict[str, Any] = {"views": [], "of": None}
 def _showing(
     shown: tuple[Any, ...], steps: Generator[Progress, None, Any]
 ) -> Generator[Going, None, Any]:
-    """The same run, and what is there already beside its progress."""
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield progress, shown
+    """The same run, which shows what is there already before it goes on."""
+    try:
+        # Once: it would be sent again with every progress, and a Stop would wait behind it.
+        yield next(steps), shown
+        return (yield from steps)
+    except StopIteration as end:
+        return end.value
 
 
 def first_pairs() -> Pairs:
