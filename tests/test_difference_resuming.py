@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def test_what_was_run_before_the_stop_is_not_run_again(
     steps = pair_difference_steps(demo, pairs, resume=tmp_path, **OPTIONS)
     next(steps)
     next(steps)
+    assert isinstance(steps, Generator)
     steps.close()
     assert runs == [8, 8]
     runs.clear()
