@@ -8,6 +8,7 @@ same (`plain_page.py`), in the same browser and in turns with it.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -81,6 +82,7 @@ def page(repeats: int) -> dict[str, Any]:
             "opening": opening(running, served, repeats),
             "events": events(running, served, 3 * repeats),
             "draws": draws(running, served, repeats),
+            "graph": graph_draws(running, served, repeats),
             "visits": visits(running, served),
         }
 
@@ -251,7 +253,44 @@ def draws(running: Browser, served: Pages, repeats: int) -> list[dict[str, Any]]
     return found
 
 
+def graph_draws(running: Browser, served: Pages, repeats: int) -> dict[str, Any]:
+    """CPU seconds of the main thread for drawing 1,500 links, and for one frame of moving them."""
+    from graph_cases import CASES  # of the tests, which `benchmarks.browser` puts on the path
+
+    visit = _opened(running, f"{served.app}?{LENS}", READY)
+    visit.page.evaluate("value => { window.value = value; }", json.dumps(CASES["large"]()))
+
+    def spent(script: str) -> float:
+        before = visit.busy()
+        visit.page.evaluate(script)
+        return visit.busy() - before
+
+    draw = DRAW.replace("heatmap", "graph")
+    found = {"drawn once": [spent(draw) for _ in range(repeats + 1)][1:]}
+    for case, zooms in (("a frame of scrolling", "false"), ("a frame of zooming", "true")):
+        move = MOVE.replace("ZOOMS", zooms)
+        found[case] = [spent(move) / FRAMES for _ in range(repeats)]
+    visit.close()
+    return {case: Spread.of(values).to_json() for case, values in found.items()}
+
+
+FRAMES = 30
+MOVE = f"""() => new Promise((done) => {{
+  const stage = document.querySelector('#another .stage');
+  const box = stage.getBoundingClientRect();
+  let frames = {FRAMES};
+  const step = () => {{
+    stage.dispatchEvent(new WheelEvent('wheel', {{ ctrlKey: ZOOMS, bubbles: true,
+      cancelable: true, deltaX: 20 * (frames % 2 ? 1 : -1), deltaY: frames % 2 ? -9 : 9,
+      clientX: box.left + 400, clientY: box.top + 300 }}));
+    frames -= 1;
+    requestAnimationFrame(frames ? step : done);
+  }};
+  step();
+}})"""
+
 DRAW = """() => new Promise((done) => {
+  document.getElementById('another')?.remove();
   const root = lens.make('div', 'lens-viewer lens-heatmap');
   const element = lens.make('div', '', root);
   element.id = 'another';
