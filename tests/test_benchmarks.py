@@ -263,6 +263,7 @@ def test_the_page_is_held_against_its_limits() -> None:
         "opening": {"ratios": {"paint": spread, "drawn": spread}, "seconds": seconds},
         "events": [{"case": "click on a cell", **event}, {"case": "Run", **event}],
         "draws": [{"case": "table", "layers": 32, "tokens": 64, "cpu_s": spread}],
+        "graph": {"drawn once": spread, "a frame of zooming": {**spread, "median": 0.01}},
         "visits": {"sessions": 2, "runs": 5, "levels_mib": [500.0, 503.0, 505.0]},
     }
     section = {"measured": "now", "machine": report.machine(), "load_before": 0.5, "repeats": 5}
@@ -272,6 +273,8 @@ def test_the_page_is_held_against_its_limits() -> None:
     assert "| click on a cell | 1.60 [1.00..2.00] | 1.60 [1.00..2.00] | missed |" in page
     assert "| Run | 1.60 [1.00..2.00] | 1.60 [1.00..2.00] |  |" in page
     assert "32 layers x 64 positions, table | 1.60 [1.00..2.00] | missed |" in page
+    assert "| drawn once | 1600.0 ms | missed |" in page
+    assert "| a frame of zooming | 10.0 ms | holds |" in page
     assert "500 MiB before, 505 after, 2.5 a visit" in page
 
 
